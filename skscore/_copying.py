@@ -1,0 +1,75 @@
+r"""Stop a generator before it copies the rows it was trained on.
+
+A generated row is a copy if it lies much nearer to one training row than to any other,
+
+    d_1/d_2 < 1/3        (Yoon et al. 2023; Gu et al. 2023)
+
+with d_1, d_2 its distances to the two nearest training rows. A new row of the same law does so,
+too, at a rate that the training rows themselves show, each held against the others. While a network
+is trained, the share of copies among what it generates is near 0 at first and rises late, long
+after the held-out loss has begun to rise at the smallest noise levels; up to there the samples
+improve. So the last validation is kept at which
+
+    rate <= rate of the training rows + 0.01 + 2 SE
+
+SE being the standard error of the difference of the two rates.
+"""
+
+import math
+from collections.abc import Callable
+
+from torch import nn
+
+from skscore._validation import Array
+from skscore.metrics import copy_rate
+
+__all__ = ["LatestOriginal"]
+
+_TOLERANCE = 0.01
+
+
+class LatestOriginal:
+    """Keep the latest validation whose samples copy no more rows than chance.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d)
+        The distinct training rows.
+    draw : callable
+        Draws rows, (m, d), from the network it is called with.
+
+    Attributes
+    ----------
+    rates : list of float
+        Copy rate at each validation.
+    kept : float
+        Copy rate at the validation that is kept.
+    reference : float
+        Copy rate of the training rows among themselves.
+    """
+
+    patience = 3.0
+
+    def __init__(self, rows: Array, draw: Callable[[nn.Module], Array]) -> None:
+        self.rows = rows
+        self.draw = draw
+        self.reference = copy_rate(rows, rows, exclude_self=True)
+        self.rates: list[float] = []
+        self.kept = math.nan
+
+    def improves(self, module: nn.Module, loss: float) -> bool:
+        """Whether samples of the module copy no more than chance."""
+        drawn = self.draw(module)
+        rate = copy_rate(drawn, self.rows)
+        self.rates.append(rate)
+        variance = self.reference * (1 - self.reference)
+        limit = (
+            self.reference
+            + _TOLERANCE
+            + 2 * math.sqrt(variance * (1 / len(drawn) + 1 / len(self.rows)))
+        )
+        original = rate <= limit
+        if original or math.isnan(self.kept):
+            self.kept = rate
+            return True
+        return False

@@ -1,0 +1,366 @@
+r"""The skorch seam: how a score network is trained.
+
+The budget is counted in gradient steps; what skorch calls an epoch is the stretch of steps between
+two validations. Step t = 0, ..., T-1 has the learning rate
+
+    lr_t = lr · min(1, (t+1)/W) · ½ (1 + cos(π t/T)),       W = min(100, T/10) steps of warm-up
+
+Validation reads the moving average of the parameters, θ̄ ← β_t θ̄ + (1 - β_t) θ, on held-out rows
+with the same noise every time, so that two validations differ by the network alone.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from skorch import NeuralNet
+from skorch.callbacks import Callback, GradientNormClipping, LRScheduler
+from skorch.helper import predefined_split
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm.auto import tqdm
+
+from skscore._batches import Batch, BatchIterator, Rows, ValidationIterator
+from skscore._losses import RowLoss
+from skscore._validation import Array, torch_generator
+
+__all__ = ["Latest", "LowestLoss", "ScoreNet", "Selection", "TrainingPlan", "train"]
+
+_VALIDATIONS = 40
+_VALIDATION_BATCH = 8192
+_EMA_DECAY = 0.99
+_GRADIENT_NORM = 10.0
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What an estimator asks of a training.
+
+    Attributes
+    ----------
+    max_steps : int
+        Gradient steps.
+    batch_size : int
+        Rows in a batch.
+    lr : float
+        Largest learning rate.
+    optimizer : "adamw" or callable
+        A class of torch.optim, or a function, called with parameters and ``lr``.
+    callbacks : sequence of skorch callbacks
+        The user's own.
+    verbose : bool
+        Whether to show a progress bar.
+    seed : int
+        Decides the batches, the noise and whatever a module draws.
+    noise_name : str
+        What the error for a diverging loss says of the noise level.
+    """
+
+    max_steps: int
+    batch_size: int
+    lr: float
+    optimizer: Any
+    callbacks: Sequence[Any]
+    verbose: bool
+    seed: int
+    noise_name: str
+
+
+class MovingAverage(Callback):
+    """Exponential moving average of the parameters, with a short memory in the first steps."""
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.module_ = AveragedModel(net.module_)
+        self.n_steps_ = 0
+
+    def on_batch_end(self, net: NeuralNet, *, training: bool = False, **kwargs: Any) -> None:
+        if training:
+            self.n_steps_ += 1
+            decay = min(self.decay, (1 + self.n_steps_) / (10 + self.n_steps_))
+            self.module_.multi_avg_fn = get_ema_multi_avg_fn(decay)
+            self.module_.update_parameters(net.module_)
+
+
+class Selection(Protocol):
+    """Decide which validation to keep.
+
+    Training ends after ``patience`` validations in a row that were not kept.
+    """
+
+    patience: float
+
+    def improves(self, module: nn.Module, loss: float) -> bool:
+        """Whether this validation is to be kept instead of the one kept so far."""
+        ...
+
+
+class LowestLoss:
+    """Keep the validation with the lowest held-out loss."""
+
+    # A quarter of the budget.
+    patience = _VALIDATIONS / 4
+
+    def __init__(self) -> None:
+        self.best = math.inf
+
+    def improves(self, module: nn.Module, loss: float) -> bool:
+        """Whether the loss is the lowest so far."""
+        better = loss < self.best
+        self.best = min(loss, self.best)
+        return better
+
+
+class Latest:
+    """Keep the last validation: nothing is held out that could choose."""
+
+    patience = math.inf
+
+    def improves(self, module: nn.Module, loss: float) -> bool:
+        """Return True: later is better."""
+        return True
+
+
+class Budget(Callback):
+    """Count the steps, keep the selected parameters, and end the training when there is cause."""
+
+    def __init__(self, plan: TrainingPlan, selection: Selection) -> None:
+        self.plan = plan
+        self.selection = selection
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.best_state_: dict[str, Tensor] | None = None
+        self.best_step_ = 0
+        self.misses_ = 0
+        self.n_steps_ = 0
+        self.diverged_ = False
+        self.ended_ = False
+        self.curve_: list[tuple[int, float]] = []
+        self.bar_ = tqdm(
+            total=self.plan.max_steps, desc="training", unit="step", disable=not self.plan.verbose
+        )
+
+    def on_batch_end(self, net: NeuralNet, *, training: bool = False, **kwargs: Any) -> None:
+        if training:
+            self.n_steps_ += 1
+            self.bar_.update()
+            if not math.isfinite(net.history[-1, "batches", -1, "train_loss"]):
+                self._diverge()
+
+    def on_epoch_end(self, net: "ScoreNet", **kwargs: Any) -> None:
+        record = net.history[-1]
+        loss = record["valid_loss"] if "valid_loss" in record else record["train_loss"]
+        if not math.isfinite(loss):
+            self._diverge()
+        self.curve_.append((self.n_steps_, loss))
+        self.bar_.set_postfix_str(f"loss {loss:.4g}")
+        if self.selection.improves(net.average, loss):
+            self.best_step_ = self.n_steps_
+            self.best_state_ = {k: v.clone() for k, v in net.average.state_dict().items()}
+            self.misses_ = 0
+        else:
+            self.misses_ += 1
+        if self.n_steps_ >= self.plan.max_steps or self.misses_ >= self.selection.patience:
+            self._end()
+
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.bar_.close()
+        if self.best_state_ is not None:
+            net.module_.load_state_dict(self.best_state_)
+
+    def _diverge(self) -> None:
+        self.diverged_ = True
+        self._end()
+
+    def _end(self) -> None:
+        self.ended_ = True
+        # The signal by which skorch's own callbacks end a training.
+        raise KeyboardInterrupt
+
+
+class ScoreNet(NeuralNet):
+    """A skorch net whose module is a score function and whose criterion is a loss per row."""
+
+    @property
+    def average(self) -> nn.Module:
+        """The moving average of the module."""
+        averaged: nn.Module = dict(self.callbacks_)["average"].module_.module
+        return averaged
+
+    def infer(self, x: Batch, **fit_params: Any) -> Tensor:
+        """Return the losses of the rows of a batch."""
+        score_fn = self.module_ if self.module_.training else self.average
+        losses: Tensor = self.criterion_(score_fn, x.values, x.generator, x.n_draws)
+        return losses
+
+    def get_loss(self, y_pred: Tensor, y_true: Tensor | None, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the mean of the losses, weighted where there are weights."""
+        return y_pred.mean() if y_true is None else (y_pred * y_true).mean()
+
+
+class WarmupCosine:
+    """The factor of the learning rate at a step; a class, since closures cannot be pickled."""
+
+    def __init__(self, max_steps: int) -> None:
+        self.max_steps = max_steps
+        self.warmup = max(1, min(100, max_steps // 10))
+
+    def __call__(self, step: int) -> float:
+        return (
+            min(1.0, (step + 1) / self.warmup) * (1 + math.cos(math.pi * step / self.max_steps)) / 2
+        )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The outcome of a training.
+
+    Attributes
+    ----------
+    net : ScoreNet
+        Holds the kept parameters in ``module_``; trimmed of whatever prediction does not need.
+    n_steps : int
+        Gradient steps taken.
+    best_step : int
+        The step of the kept parameters.
+    curve : ndarray of shape (n_validations, 2)
+        Step and loss of each validation; the loss on held-out rows if there are any.
+    """
+
+    net: ScoreNet
+    n_steps: int
+    best_step: int
+    curve: Array
+
+
+def train(
+    module: nn.Module,
+    loss: RowLoss,
+    rows: Rows,
+    held_out: Rows | None,
+    plan: TrainingPlan,
+    selection: Selection,
+) -> Trained:
+    """Train a score function by stochastic gradient descent.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A ``ScoreFn`` with parameters, on the training device; trained in place.
+    loss : RowLoss
+        The loss per row.
+    rows, held_out : Rows
+        What to train on and what to validate on; None validates on the training loss.
+    plan : TrainingPlan
+        The budget.
+    selection : Selection
+        Which validation to keep.
+
+    Returns
+    -------
+    trained : Trained
+
+    Raises
+    ------
+    ValueError
+        If the loss was not finite before the first validation.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the loss was not finite later; the best parameters so far are kept.
+    """
+    budget = Budget(plan, selection)
+    net = _build_net(module, loss, rows, held_out, plan, budget)
+    with torch.random.fork_rng(devices=[]):
+        # Dropout and the like draw from torch's global generator, which is given back unchanged.
+        torch.manual_seed(plan.seed)
+        net.fit(rows, None)
+    if not budget.ended_:
+        # skorch takes every KeyboardInterrupt for an early stop; this one was the user's, or that
+        # of a callback of the user's.
+        if not plan.callbacks:
+            raise KeyboardInterrupt
+    if budget.diverged_:
+        _report_divergence(budget, plan)
+    curve = np.array(budget.curve_, dtype=np.float64).reshape(-1, 2)
+    net.trim_for_prediction()
+    return Trained(net, budget.n_steps_, budget.best_step_, curve)
+
+
+def _build_net(
+    module: nn.Module,
+    loss: RowLoss,
+    rows: Rows,
+    held_out: Rows | None,
+    plan: TrainingPlan,
+    budget: Budget,
+) -> ScoreNet:
+    device = rows.values.device
+    optimizer, options = plan.optimizer, {}
+    if optimizer == "adamw":
+        optimizer = torch.optim.AdamW
+        options = {"optimizer__fused": True}
+    n_draws = 1
+    if held_out is not None:
+        n_draws = max(1, min(loss.n_draws, _VALIDATION_BATCH // len(held_out)))
+    callbacks = [
+        ("average", MovingAverage(_EMA_DECAY)),
+        ("clip", GradientNormClipping(_GRADIENT_NORM)),
+        (
+            "schedule",
+            LRScheduler(
+                torch.optim.lr_scheduler.LambdaLR,
+                lr_lambda=WarmupCosine(plan.max_steps),
+                step_every="batch",
+                event_name=None,
+            ),
+        ),
+        *plan.callbacks,
+        # Last, so that the callbacks before it see the final validation too.
+        ("budget", budget),
+    ]
+    return ScoreNet(
+        module,
+        criterion=loss,
+        optimizer=optimizer,
+        lr=plan.lr,
+        max_epochs=plan.max_steps,
+        batch_size=plan.batch_size,
+        iterator_train=BatchIterator,
+        iterator_train__n_steps=max(1, plan.max_steps // _VALIDATIONS),
+        iterator_train__max_steps=plan.max_steps,
+        iterator_train__generator=torch_generator(plan.seed, device),
+        iterator_valid=ValidationIterator,
+        iterator_valid__batch_size=_VALIDATION_BATCH // n_draws,
+        iterator_valid__n_draws=n_draws,
+        iterator_valid__seed=plan.seed,
+        train_split=None if held_out is None else predefined_split(held_out),
+        callbacks=callbacks,
+        callbacks__print_log=None,
+        device=str(device),
+        verbose=0,
+        **options,
+    )
+
+
+def _report_divergence(budget: Budget, plan: TrainingPlan) -> None:
+    remedy = (
+        f"the training loss was not finite after {budget.n_steps_} steps with lr={plan.lr} and "
+        f"{plan.noise_name}; use a smaller lr or a larger sigma."
+    )
+    if budget.best_state_ is None:
+        raise ValueError(f"Training diverged before anything was learnt: {remedy}")
+    warnings.warn(
+        f"Training diverged: {remedy} The best weights so far, of step {budget.best_step_}, are "
+        "kept.",
+        ConvergenceWarning,
+        stacklevel=4,
+    )

@@ -1,0 +1,24 @@
+"""The one seam between networks, objectives, solvers and likelihoods.
+
+A *score function* is any callable
+
+    s(x, σ) = ∇_x log p_σ(x),      p_σ = p * N(0, σ² I),
+
+from points ``x`` of shape (n, d) and noise levels ``sigma`` of shape (n, 1) to an array of shape
+(n, d). A trained network, the exact score of a known density and a mixture of both have this
+type, so whatever is written against it can be tested against the truth.
+"""
+
+from typing import Protocol
+
+from torch import Tensor
+
+__all__ = ["ScoreFn"]
+
+
+class ScoreFn(Protocol):
+    """Callable ``(x: (n, d), sigma: (n, 1)) -> (n, d)``, the score ∇ log p_σ(x)."""
+
+    def __call__(self, x: Tensor, sigma: Tensor, /) -> Tensor:
+        """Return the score of shape (n, d) at the points x and the noise levels sigma."""
+        ...

@@ -1,0 +1,233 @@
+r"""The score at one noise level, and the denoiser it is.
+
+With x_σ = x + σε and D(x_σ) = E[x | x_σ],
+
+    s(x_σ) = ∇ log p_σ(x_σ) = argmin E‖s(x_σ) + ε/σ‖²       (Vincent 2011)
+    D(x_σ) = x_σ + σ² s(x_σ)                                (Tweedie's formula; Robbins 1956)
+"""
+
+from typing import Any
+
+from sklearn.base import OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from skscore._langevin import LangevinEstimator
+from skscore._losses import DenoisingLoss, RowLoss
+from skscore._training import Selection
+from skscore._validation import Array, RandomState
+from skscore.noise import FixedSigma
+
+__all__ = ["DenoisingScoreEstimator"]
+
+
+class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEstimator):
+    """Score of the data blurred at one noise level, by denoising score matching.
+
+    Learns s(x) = ∇ log p_σ(x), p_σ = p * N(0, σ²I), as the minimiser of E‖s(x + σε) + ε/σ‖² [1]_.
+    The score is a denoiser: as a transformer it maps x to Tweedie's mean
+    E[x_0 | x] = x + σ² s(x) [2]_.
+
+    `score` takes held-out rows as clean data, with the implicit objective, so that a grid search
+    over ``sigma`` finds the noise level whose score is nearest to that of the data; denoising
+    losses at two noise levels cannot be compared.
+
+    Parameters
+    ----------
+    sigma : float, default=0.1
+        Standard deviation of the noise, in units of the standard deviation of each feature with
+        ``standardize=True``, in those of X without.
+    n_sampling_steps : int, default=1000
+        Langevin steps of `sample`.
+    step_size : float or "auto", default="auto"
+        Step α of the Langevin dynamics x ← x + α/2 s + √α z, in squared units of ``sigma``. "auto"
+        is 0.2 over the largest mean curvature of log p_σ.
+    hidden_units : sequence of int or "auto", default="auto"
+        Widths of the hidden layers. "auto" is (128, 128, 128), and wider above 20 000 rows.
+    module : class, callable or torch.nn.Module, default=None
+        Network to use instead of the package's own: a class or function called with the number of
+        varying features, or an instance, of which a copy is trained. It is called with
+        (x: (n, d), sigma: (n, 1)) and returns (n, d).
+    parametrization : {"preconditioned", "score"}, default="preconditioned"
+        "preconditioned": the network corrects the denoiser of a Gaussian and sees inputs of unit
+        variance. "score": its output is the score itself, in units of ``sigma``.
+    standardize : bool, default=True
+        Whether each feature is brought to mean 0 and variance 1 inside. Scores, denoised rows and
+        samples come out in the units of X either way.
+    max_steps : int or "auto", default="auto"
+        Gradient steps. "auto" grows as √n, from 1000 up to 20 000.
+    batch_size : int, default=256
+        Rows in a batch.
+    lr : float, default=4e-3
+        Largest learning rate; it warms up and falls along a cosine.
+    optimizer : "adamw" or callable, default="adamw"
+        AdamW, or a class of torch.optim.
+    callbacks : list of skorch callbacks, default=None
+        Added to those of the training.
+    early_stopping : bool, default=True
+        Whether part of the rows is held out, training ends when their loss no longer falls, and the
+        weights of the lowest held-out loss are kept.
+    validation_fraction : float, default=0.1
+        Share of the distinct rows that is held out.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights of the last fit.
+    device : str, default="cpu"
+        Where to compute: "cpu", "cuda", "cuda:0".
+    verbose : int or bool, default=False
+        Whether to show a progress bar.
+    random_state : int, RandomState or None, default=None
+        Seed of the initial weights, the batches and the noise.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The trained net; its ``module_`` is the score in standardised units.
+    mean_, scale_ : ndarray of shape (n_features,)
+        What each feature is centred at and divided by.
+    constant_ : ndarray of shape (n_features,), bool
+        Features that did not vary in training: they are denoised to, and sampled as, the constant.
+    covariance_ : ndarray of shape (n_varying, n_varying)
+        Covariance of the varying features in standardised units.
+    step_size_ : float
+        The Langevin step of ``step_size="auto"``.
+    validation_curve_ : ndarray of shape (n_validations, 2)
+        Step and loss of each validation.
+    n_steps_, best_step_ : int
+        Gradient steps taken, and the step whose weights were kept.
+    sigma_ : float
+        The noise level of the fit.
+    n_features_in_ : int
+        Number of features seen in fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if X was a data frame with string columns.
+
+    References
+    ----------
+    .. [1] P. Vincent, "A connection between score matching and denoising autoencoders", Neural
+       Computation 23, 2011.
+    .. [2] B. Efron, "Tweedie's formula and selection bias", JASA 106, 2011.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skscore import DenoisingScoreEstimator
+    >>> X = np.random.RandomState(0).normal(5.0, 2.0, size=(500, 1))
+    >>> estimator = DenoisingScoreEstimator(sigma=1.0, max_steps=200, random_state=0).fit(X)
+    >>> estimator.transform([[9.0]]).round(0)  # halfway to the mean: noise and data alike
+    array([[7.]])
+    """
+
+    def __init__(
+        self,
+        sigma: float = 0.1,
+        *,
+        n_sampling_steps: int = 1000,
+        step_size: float | str = "auto",
+        hidden_units: Any = "auto",
+        module: Any = None,
+        parametrization: str = "preconditioned",
+        standardize: bool = True,
+        max_steps: int | str = "auto",
+        batch_size: int = 256,
+        lr: float = 4e-3,
+        optimizer: Any = "adamw",
+        callbacks: Any = None,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        device: str = "cpu",
+        verbose: int | bool = False,
+        random_state: RandomState = None,
+    ) -> None:
+        self.sigma = sigma
+        self.n_sampling_steps = n_sampling_steps
+        self.step_size = step_size
+        self.hidden_units = hidden_units
+        self.module = module
+        self.parametrization = parametrization
+        self.standardize = standardize
+        self.max_steps = max_steps
+        self.batch_size = batch_size
+        self.lr = lr
+        self.optimizer = optimizer
+        self.callbacks = callbacks
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def _learn(self, *args: Any) -> Selection:
+        self.sigma_ = float(self.sigma)
+        return super()._learn(*args)
+
+    def _make_loss(self, sigma_data: float) -> RowLoss:
+        return DenoisingLoss(FixedSigma(self.sigma_), sigma_data)
+
+    def score_function(self, X: Any, sigma: float | None = None) -> Array:
+        """Return the score of the blurred density, ∇ log p_σ(x), in the units of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Points.
+        sigma : float or None, default=None
+            None, or the noise level of the fit: the estimator has learnt no other.
+
+        Returns
+        -------
+        score : ndarray of shape (n_samples, n_features)
+            In 1/units of X.
+
+        Raises
+        ------
+        ValueError
+            If sigma is another noise level.
+        """
+        return self._score_function(X, self._check_level(sigma))
+
+    def denoise(self, X: Any, sigma: float | None = None) -> Array:
+        """Return Tweedie's mean E[x_0 | x_σ = x] = x + σ² ∇ log p_σ(x).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Noisy rows.
+        sigma : float or None, default=None
+            None, or the noise level of the fit: the estimator has learnt no other.
+
+        Returns
+        -------
+        denoised : ndarray of shape (n_samples, n_features)
+            In the units of X.
+
+        Raises
+        ------
+        ValueError
+            If sigma is another noise level.
+        """
+        return self._denoise(X, self._check_level(sigma))
+
+    def transform(self, X: Any) -> Array:
+        """Denoise the rows: `denoise` at the noise level of the fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Noisy rows.
+
+        Returns
+        -------
+        denoised : ndarray of shape (n_samples, n_features)
+            In the units of X.
+        """
+        return self.denoise(X)
+
+    def _check_level(self, sigma: float | None) -> float:
+        check_is_fitted(self)
+        if sigma is not None and sigma != self.sigma_:
+            raise ValueError(
+                f"sigma={sigma} was asked for, but this estimator has learnt sigma={self.sigma_} "
+                "alone; use NCSNGenerator for a range of noise levels."
+            )
+        return self.sigma_

@@ -1,0 +1,285 @@
+"""A scikit-learn pipeline that ends in a generative model, and can therefore run backwards.
+
+With z = T(x), T = T_m ∘ ... ∘ T_1 the transforms and p_Z the density of the last step,
+
+    sampling      x = T_1⁻¹(... T_m⁻¹(z)),   z ~ p_Z
+    density       log p(x) = log p_Z(T(x)) + Σ_i log |det J_i|,   J_i the Jacobian of T_i
+
+The second line is the change of variables: without the Jacobians, log-densities of two pipelines
+with different transforms could not be compared. An elementwise transform has
+log |det J| = Σ_j log |T_j'(x_j)|.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from inspect import signature
+from typing import Any
+
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from skscore._container import Container
+from skscore._jacobian import (
+    Array,
+    active_steps,
+    log_abs_det_jacobian,
+    push_forward,
+    step_label,
+)
+
+__all__ = ["GenerativePipeline", "log_abs_det_jacobian", "make_generative_pipeline"]
+
+
+def _final_step_has(name: str) -> Callable[[Any], bool]:
+    def check(self: Any) -> bool:
+        getattr(self.steps[-1][1], name)
+        return True
+
+    return check
+
+
+def _pipeline_has(name: str) -> Callable[[Any], bool]:
+    def check(self: Any) -> bool:
+        getattr(super(GenerativePipeline, self), name)
+        return True
+
+    return check
+
+
+class GenerativePipeline(Pipeline):
+    """A pipeline that samples and gives densities in the units of its input.
+
+    The last step is a generative model: anything with ``sample``. Samples go back through
+    ``inverse_transform`` of the earlier steps, and log-densities get log |det J| of each. All
+    else, ``fit``, ``score``, ``set_output``, parameters as ``step__name``, is as in
+    `sklearn.pipeline.Pipeline`.
+
+    Parameters
+    ----------
+    steps : list of (str, estimator) tuples
+        The names and estimators, the last one generative; "passthrough" skips a step.
+    transform_input : list of str, default=None
+        As in `sklearn.pipeline.Pipeline`.
+    memory : str or joblib.Memory, default=None
+        Where fitted transformers are cached.
+    verbose : bool, default=False
+        Whether to print the time that each step takes to fit.
+
+    Attributes
+    ----------
+    container_ : Container
+        Columns and dtypes of the training data, and none of its rows.
+
+    See Also
+    --------
+    make_generative_pipeline : The same with names made up.
+    log_abs_det_jacobian : The supported transforms, and how to add one.
+
+    Notes
+    -----
+    ``score`` is that of the last step on transformed data, in *transformed* units: a transform
+    that widens the data lowers a log-likelihood there, whether or not the model got worse. To
+    choose between transforms, search with
+    ``scoring=lambda pipe, X, y=None: pipe.score_samples(X).mean()``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.mixture import GaussianMixture
+    >>> from sklearn.preprocessing import PowerTransformer
+    >>> X = np.random.RandomState(0).lognormal(size=(500, 1)).astype(np.float32)
+    >>> pipe = make_generative_pipeline(PowerTransformer("box-cox"), GaussianMixture())
+    >>> pipe.fit(X).sample(2, random_state=0).dtype
+    dtype('float32')
+    >>> pipe.score_samples([[1.0]]).round(1)
+    array([-0.9])
+    """
+
+    container_: Container
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> "GenerativePipeline":
+        """Fit the transforms one after the other, then the generative model.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Training data; ``sample`` returns the same container, columns and dtypes.
+        y : array-like of shape (n_samples,), default=None
+            Targets, for steps that use them.
+        **params : dict
+            As in `sklearn.pipeline.Pipeline.fit`.
+
+        Returns
+        -------
+        self : GenerativePipeline
+        """
+        container = Container.of(X)
+        super().fit(X, y, **params)
+        self.container_ = container
+        return self
+
+    @available_if(_pipeline_has("fit_transform"))
+    def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
+        """Fit, and transform with every step. Only if the last step transforms, too.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,), default=None
+            Targets, for steps that use them.
+        **params : dict
+            As in `sklearn.pipeline.Pipeline.fit_transform`.
+
+        Returns
+        -------
+        Z : array or DataFrame of shape (n_samples, n_transformed_features)
+        """
+        container = Container.of(X)
+        transformed = super().fit_transform(X, y, **params)
+        self.container_ = container
+        return transformed
+
+    @available_if(_pipeline_has("fit_predict"))
+    def fit_predict(self, X: Any, y: Any = None, **params: Any) -> Any:
+        """Fit, and predict with the last step. Only if it has ``fit_predict``.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,), default=None
+            Targets, for steps that use them.
+        **params : dict
+            As in `sklearn.pipeline.Pipeline.fit_predict`.
+
+        Returns
+        -------
+        prediction : ndarray of shape (n_samples,)
+        """
+        container = Container.of(X)
+        prediction = super().fit_predict(X, y, **params)
+        self.container_ = container
+        return prediction
+
+    @available_if(_final_step_has("sample"))
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
+        """Draw rows in the units, container and dtypes of the training data.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many.
+        random_state : int, RandomState or None, default=None
+            None draws afresh; an int gives the same rows each time. A last step whose ``sample``
+            takes none, such as `sklearn.mixture.GaussianMixture`, draws from a copy of itself
+            that has this ``random_state``.
+
+        Returns
+        -------
+        X : DataFrame or ndarray of shape (n_samples, n_features)
+            Labels that the last step returns beside its rows are dropped.
+
+        Raises
+        ------
+        NotFittedError
+            If the pipeline has not been fitted as a whole.
+        TypeError
+            If a step has no inverse, or ``random_state`` cannot be honoured.
+        """
+        check_is_fitted(self, "container_")
+        transforms = active_steps(self.steps[:-1])
+        _check_invertible(transforms)
+        X = _draw(self.steps[-1][1], n_samples, random_state)
+        for _, step in reversed(transforms):
+            X = step.inverse_transform(X)
+        return self.container_.wrap(X)
+
+    @available_if(_final_step_has("score_samples"))
+    def score_samples(self, X: Any) -> Array:
+        """Evaluate the log-density log p(x) = log p_Z(T(x)) + Σ_i log |det J_i|.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Points.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,)
+            In nats, per unit of X, given that ``score_samples`` of the last step is a
+            log-density in nats.
+
+        Raises
+        ------
+        NotFittedError
+            If the last step is not fitted.
+        ValueError
+            If log |det J| of a step is not known, or does not exist.
+        """
+        check_is_fitted(self)
+        transformed, log_det = push_forward(self.steps[:-1], X)
+        return self.steps[-1][1].score_samples(transformed) + log_det
+
+
+def make_generative_pipeline(
+    *steps: Any,
+    memory: Any = None,
+    verbose: bool = False,
+) -> GenerativePipeline:
+    """Make a `GenerativePipeline` whose steps are named after their classes.
+
+    Parameters
+    ----------
+    *steps : estimators
+        The transforms, then the generative model.
+    memory : str or joblib.Memory, default=None
+        Where fitted transformers are cached.
+    verbose : bool, default=False
+        Whether to print the time that each step takes to fit.
+
+    Returns
+    -------
+    pipeline : GenerativePipeline
+
+    Examples
+    --------
+    >>> from sklearn.neighbors import KernelDensity
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> list(make_generative_pipeline(StandardScaler(), KernelDensity()).named_steps)
+    ['standardscaler', 'kerneldensity']
+    """
+    return GenerativePipeline(make_pipeline(*steps).steps, memory=memory, verbose=verbose)
+
+
+def _check_invertible(steps: Sequence[tuple[str, Any]]) -> None:
+    for name, step in active_steps(steps):
+        if isinstance(step, Pipeline):
+            _check_invertible(step.steps)
+        if isinstance(step, FunctionTransformer) and step.func and not step.inverse_func:
+            # Its inverse_transform would be the identity.
+            raise TypeError(f"{step_label(name, step)} cannot be undone; give it an inverse_func.")
+        if not hasattr(step, "inverse_transform"):
+            raise TypeError(
+                f"{step_label(name, step)} has no inverse_transform, so nothing can be sampled; "
+                "replace it by a transformer that has one, or fit on data already transformed."
+            )
+
+
+def _draw(final: Any, n_samples: int, random_state: Any) -> Any:
+    if "random_state" in signature(final.sample).parameters:
+        drawn = final.sample(n_samples, random_state=random_state)
+    elif hasattr(final, "random_state"):
+        final = copy.copy(final)
+        final.random_state = random_state
+        drawn = final.sample(n_samples)
+    elif random_state is None:
+        drawn = final.sample(n_samples)
+    else:
+        raise TypeError(
+            f"{type(final).__name__} takes no random_state, neither in sample nor as a parameter; "
+            "leave random_state=None."
+        )
+    return drawn[0] if isinstance(drawn, tuple) else drawn

@@ -1,0 +1,181 @@
+import pytest
+import torch
+
+from skscore import objectives
+from skscore._losses import DenoisingLoss, ImplicitLoss, RowLoss, SlicedLoss
+from skscore.divergence import exact_divergence
+from skscore.noise import FixedSigma, GeometricSigmas, LogNormalSigma, LogUniformSigma
+
+SEED = 0
+
+
+def generator(seed=SEED):
+    return torch.Generator().manual_seed(seed)
+
+
+def rows(n=8, d=3, seed=SEED, dtype=torch.float64):
+    return torch.randn(n, d, generator=generator(seed), dtype=dtype)
+
+
+def score_fn(x, sigma):
+    """A score with curvature and entries off the diagonal of its Jacobian."""
+    return torch.sin(2 * x).roll(1, 1) - x / (1 + sigma**2) + x.square().mean(1, keepdim=True)
+
+
+class Recorder:
+    def __init__(self, score_fn=score_fn):
+        self.score_fn = score_fn
+
+    def __call__(self, x, sigma):
+        self.x, self.sigma = x, sigma
+        return self.score_fn(x, sigma)
+
+
+LOSSES = {
+    "implicit": ImplicitLoss(),
+    "sliced": SlicedLoss(),
+    "denoising": DenoisingLoss(LogUniformSigma(0.1, 10.0), sigma_data=1.5),
+}
+
+
+@pytest.mark.parametrize("n_draws", [1, 4])
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_generator_freezes_the_noise(name, n_draws):
+    loss, x = LOSSES[name], rows()
+    before = torch.get_rng_state()
+    a, b, other = (loss(score_fn, x, generator(seed), n_draws) for seed in (1, 1, 2))
+    assert a.shape == (len(x),)
+    assert torch.equal(a, b)
+    assert torch.equal(a, other) == (name == "implicit")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n_draws", [1, 3])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_has_the_type_of_its_rows_and_a_gradient(name, n_draws, dtype):
+    scale = torch.ones((), dtype=dtype, requires_grad=True)
+    recorder = Recorder(lambda x, sigma: scale * score_fn(x, sigma))
+    loss = LOSSES[name](recorder, rows(dtype=dtype), generator(), n_draws)
+    assert loss.dtype == recorder.sigma.dtype == dtype
+    loss.mean().backward()
+    assert scale.grad.abs() > 0
+
+
+def test_the_implicit_loss_is_the_objective_on_clean_rows():
+    x, zero = rows(), torch.zeros(8, 1, dtype=torch.float64)
+    s, divergence = exact_divergence(score_fn, x, zero)
+    for n_draws in (1, 5):
+        loss = ImplicitLoss()(score_fn, x, generator(), n_draws)
+        torch.testing.assert_close(loss, s.square().sum(1) + 2 * divergence)
+
+
+@pytest.mark.parametrize("n_draws", [1, 4])
+def test_the_sliced_loss_is_the_implicit_one_in_expectation(n_draws):
+    n, m = 4, 4000
+    x, zero = rows(n), torch.zeros(n, 1, dtype=torch.float64)
+    recorder = Recorder()
+    draws = SlicedLoss()(recorder, x.repeat(m, 1), generator(1), n_draws).reshape(m, n)
+    assert (recorder.sigma == 0).all()
+    error = draws.mean(0) - objectives.implicit(score_fn, x, zero)
+    assert (error.abs() < 4 * draws.std(0) / m**0.5).all()
+
+
+def test_more_probes_or_draws_vary_less():
+    m, x = 4000, rows(1)
+    for loss in (SlicedLoss(), DenoisingLoss(FixedSigma(0.5), sigma_data=1.0)):
+        one, eight = (
+            loss(score_fn, x.repeat(m, 1), generator(1), n_draws).var() for n_draws in (1, 8)
+        )
+        assert one / eight == pytest.approx(8, rel=0.3)
+
+
+@pytest.mark.parametrize("sigma_data", [0.5, 2.0])
+@pytest.mark.parametrize("n_draws", [1, 4])
+def test_the_denoising_loss_is_the_weighted_mean_of_the_objective(n_draws, sigma_data):
+    x, recorder = rows(), Recorder()
+    loss = DenoisingLoss(LogUniformSigma(0.1, 10.0), sigma_data)(recorder, x, generator(), n_draws)
+    n, d = x.shape
+    sigma, x_noisy = recorder.sigma, recorder.x
+    assert sigma.shape == (n * n_draws, 1)
+    noise = (x_noisy - x.repeat_interleave(n_draws, 0)) / sigma
+    target = -noise / sigma
+    weight = sigma**2 * (1 + (sigma / sigma_data) ** 2) / d
+    terms = weight * (score_fn(x_noisy, sigma) - target).square().sum(1, keepdim=True)
+    torch.testing.assert_close(loss, terms.reshape(n, n_draws).mean(1))
+
+
+@pytest.mark.parametrize("n_draws", [1, 8])
+def test_the_noise_of_the_denoising_loss_is_standard_normal(n_draws):
+    x, recorder = rows(4000 // n_draws, 5), Recorder()
+    DenoisingLoss(LogUniformSigma(0.1, 10.0), 1.0)(recorder, x, generator(), n_draws)
+    noise = (recorder.x - x.repeat_interleave(n_draws, 0)) / recorder.sigma
+    error = 4 / 4000**0.5
+    second_moments = noise.T @ noise / 4000
+    assert noise.mean(0).abs().max() < error
+    assert (second_moments.diagonal() - 1).abs().max() < 2**0.5 * error
+    assert second_moments.fill_diagonal_(0).abs().max() < error
+    assert (noise * recorder.sigma.log()).mean(0).abs().max() < error * recorder.sigma.log().std()
+
+
+def stratum(sigma, n):
+    """In which of n equal strata of LogUniformSigma(0.1, 10) the levels lie."""
+    return ((sigma.log10() + 1) / 2 * n).long()
+
+
+def test_one_draw_puts_one_noise_level_in_each_stratum_of_the_batch():
+    recorder = Recorder()
+    LOSSES["denoising"](recorder, rows(50), generator())
+    assert sorted(stratum(recorder.sigma[:, 0], 50).tolist()) == list(range(50))
+
+
+def test_several_draws_put_one_noise_level_in_each_stratum_of_the_row():
+    recorder = Recorder()
+    LOSSES["denoising"](recorder, rows(50), generator(), 5)
+    strata = stratum(recorder.sigma, 5).reshape(50, 5)
+    assert torch.equal(strata.sort(1).values, torch.arange(5).expand(50, 5))
+    # Inside of the strata rows differ.
+    assert recorder.sigma.unique().numel() == 250
+
+
+@pytest.mark.parametrize("n_draws", [1, 8])
+def test_draws_average_over_the_same_law(n_draws):
+    # A loss that is ln σ, through a score that knows its noise.
+    law = LogNormalSigma(0.01, 100.0, mean=0.3, std=0.5)
+    m, x = 2000, torch.zeros(2000, 1, dtype=torch.float64)
+
+    def informed(x, sigma):
+        noise = x / sigma
+        weight = sigma**2 * (1 + sigma**2)
+        return -noise / sigma + ((sigma.log() + 3) / weight).sqrt()
+
+    loss = DenoisingLoss(law, 1.0)(informed, x, generator(), n_draws)
+    assert loss.mean().item() - 3 == pytest.approx(0.3, abs=4 * 0.5 / (m * n_draws) ** 0.5)
+    if n_draws > 1:
+        assert loss.std() < 0.5 / n_draws**0.5
+
+
+@pytest.mark.parametrize("sigma_data", [0.1, 1.0, 30.0])
+@pytest.mark.parametrize(
+    "law",
+    [FixedSigma(0.05), FixedSigma(3.0), GeometricSigmas(0.01, 50.0, 10), LogNormalSigma(0.01, 50)],
+    ids=str,
+)
+def test_the_best_linear_denoiser_of_gaussian_rows_has_the_loss_one(law, sigma_data):
+    x = sigma_data * rows(20000, 4)
+    loss = DenoisingLoss(law, sigma_data)(
+        lambda x, sigma: -x / (sigma_data**2 + sigma**2), x, generator(1)
+    )
+    # 4 times the loss of a row is χ² with 4 degrees of freedom.
+    assert loss.mean().item() == pytest.approx(1, abs=4 * (2 / (4 * 20000)) ** 0.5)
+
+
+def test_the_interface_is_no_loss():
+    with pytest.raises(TypeError, match="^RowLoss is an interface; train with one of its subclass"):
+        RowLoss()(score_fn, rows(), generator())
+
+
+def test_noise_is_averaged_over_several_draws_on_held_out_rows_where_there_is_any():
+    assert ImplicitLoss.n_draws == RowLoss.n_draws == 1
+    assert SlicedLoss.n_draws > 1
+    assert DenoisingLoss.n_draws > 1

@@ -1,0 +1,245 @@
+import pytest
+import torch
+from torch import nn
+
+from skscore._losses import DenoisingLoss
+from skscore.datasets import GaussianMixtureDensity
+from skscore.networks import PreconditionedScore, ScoreMLP, SigmaEmbedding
+from skscore.noise import FixedSigma, GeometricSigmas, LogNormalSigma, LogUniformSigma
+
+SEED = 0
+D = 3
+MEAN = torch.tensor([1.0, -20.0, 300.0], dtype=torch.float64)
+SCALE = torch.tensor([0.1, 1.0, 50.0], dtype=torch.float64)
+
+
+def generator(seed=SEED):
+    return torch.Generator().manual_seed(seed)
+
+
+def mlp(d=D, hidden_units=(8, 8), *, random_head=True, **kwargs):
+    with torch.random.fork_rng():
+        torch.manual_seed(SEED)
+        F = ScoreMLP(d, hidden_units, **kwargs)
+        if random_head:
+            nn.init.normal_(F.head.weight)
+            nn.init.normal_(F.head.bias)
+        return F.double()
+
+
+def points(n=20, d=D, seed=SEED):
+    x = torch.randn(n, d, generator=generator(seed), dtype=torch.float64)
+    return x, torch.linspace(0.05, 5, n, dtype=torch.float64)[:, None]
+
+
+SIGMA_LAWS = [
+    FixedSigma(0.01),
+    FixedSigma(1.0),
+    FixedSigma(30.0),
+    GeometricSigmas(0.01, 30.0, 10),
+    LogUniformSigma(0.01, 30.0),
+    LogNormalSigma(0.002, 10.0),
+]
+
+
+@pytest.mark.parametrize("law", SIGMA_LAWS, ids=str)
+def test_the_untrained_network_has_the_loss_one_on_standard_normal_rows(law):
+    # d times the loss of a row is χ² with d degrees of freedom: a standard error of .0022.
+    n, d = 40000, 10
+    x = torch.randn(n, d, generator=generator())
+    score = PreconditionedScore(ScoreMLP(d, (8,)), torch.zeros(d), torch.ones(d))
+    with torch.no_grad():
+        loss = DenoisingLoss(law, sigma_data=1.0)(score, x, generator(1))
+    assert loss.mean().item() == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("denoising", [True, False])
+@pytest.mark.parametrize("sigma", [0.01, 1.0, 40.0])
+def test_the_untrained_network_is_the_score_of_a_gaussian(sigma, denoising):
+    F = mlp(random_head=False, sigma_conditioned=denoising)
+    score = PreconditionedScore(F, MEAN, SCALE, denoising=denoising)
+    x = MEAN + SCALE * points()[0]
+    gaussian = GaussianMixtureDensity([1.0], MEAN[None], torch.diag(SCALE**2)[None])
+    truth = torch.from_numpy(gaussian.score_function(x.numpy(), sigma))
+    with torch.no_grad():
+        found = score(x, torch.full((len(x), 1), sigma, dtype=x.dtype))
+    torch.testing.assert_close(found, truth, rtol=1e-12, atol=1e-12)
+
+
+def test_the_clean_variant_has_a_score_without_noise():
+    x = MEAN + SCALE * points()[0]
+    zero = torch.zeros(len(x), 1, dtype=x.dtype)
+    untrained = PreconditionedScore(
+        mlp(random_head=False, sigma_conditioned=False), MEAN, SCALE, denoising=False
+    )
+    torch.testing.assert_close(untrained(x, zero).detach(), -(x - MEAN) / SCALE**2)
+    trained = PreconditionedScore(mlp(sigma_conditioned=False), MEAN, SCALE, denoising=False)
+    expected = -(x - MEAN) / SCALE**2 + trained.module((x - MEAN) / SCALE, zero) / SCALE
+    torch.testing.assert_close(trained(x, zero), expected)
+    assert trained(x, zero).isfinite().all()
+
+
+@pytest.mark.parametrize("denoising", [True, False])
+def test_the_score_is_put_together_as_documented(denoising):
+    F, (z, sigma) = mlp(), points()
+    x = MEAN + SCALE * z
+    variance = SCALE**2 + sigma**2
+    c_in = 1 / variance**0.5
+    c_out = SCALE / (sigma * variance**0.5) if denoising else 1 / variance**0.5
+    expected = -(x - MEAN) / variance + c_out * F(c_in * (x - MEAN), sigma)
+    found = PreconditionedScore(F, MEAN, SCALE, denoising=denoising)(x, sigma)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_with_one_scale_tweedie_gives_the_denoiser_of_karras_et_al():
+    F, (x, sigma) = mlp(), points()
+    sigma_data = 0.7
+    score = PreconditionedScore(F, torch.zeros(D), torch.full((D,), sigma_data).double())
+    total = sigma**2 + sigma_data**2
+    c_skip, c_out = sigma_data**2 / total, sigma * sigma_data / total**0.5
+    denoised = c_skip * x + c_out * F(x / total**0.5, sigma)
+    torch.testing.assert_close(x + sigma**2 * score(x, sigma), denoised)
+
+
+class Recorder(nn.Module):
+    def forward(self, x, sigma):
+        self.x, self.sigma = x, sigma
+        return torch.zeros_like(x)
+
+
+@pytest.mark.parametrize("denoising", [True, False])
+def test_the_raw_network_sees_inputs_of_unit_variance_and_is_asked_for_such_outputs(denoising):
+    n = 20000
+    z, noise = (torch.randn(n, D, generator=generator(s), dtype=torch.float64) for s in (1, 2))
+    sigma = torch.exp(4 * torch.rand(n, 1, generator=generator(3), dtype=torch.float64) - 2)
+    x_noisy = MEAN + SCALE * z + sigma * noise
+    F = Recorder()
+    gaussian = PreconditionedScore(F, MEAN, SCALE, denoising=denoising)(x_noisy, sigma)
+    error = 4 * (2 / n) ** 0.5
+    assert F.x.var(0).sub(1).abs().max() < error
+    assert F.sigma is sigma
+    if denoising:
+        unit = PreconditionedScore(lambda_module(torch.ones_like), MEAN, SCALE)(x_noisy, sigma)
+        asked = (-noise / sigma - gaussian) / (unit - gaussian)
+        assert asked.var(0).sub(1).abs().max() < error
+
+
+def lambda_module(function):
+    class Lambda(nn.Module):
+        def forward(self, x, sigma):
+            return function(x)
+
+    return Lambda()
+
+
+@pytest.mark.parametrize("denoising", [True, False])
+def test_a_change_of_units_divides_the_score_by_the_unit(denoising):
+    # One unit for all features with noise, which is measured in it; any units without.
+    F, (z, sigma) = mlp(sigma_conditioned=False), points()
+    unit = torch.tensor(12.0) if denoising else torch.tensor([12.0, 0.1, 3.0])
+    sigma = sigma if denoising else 0 * sigma
+    x = MEAN + SCALE * z
+    score = PreconditionedScore(F, MEAN, SCALE, denoising=denoising)(x, sigma)
+    in_units = PreconditionedScore(F, unit * MEAN + 5, unit * SCALE, denoising=denoising)
+    noise = sigma * unit if denoising else sigma
+    torch.testing.assert_close(in_units(unit * x + 5, noise), score / unit)
+
+
+def test_mean_and_scale_are_state_and_not_parameters():
+    score = PreconditionedScore(mlp(), MEAN, SCALE)
+    assert {"mean", "scale"} <= set(score.state_dict())
+    assert all(name.startswith("module.") for name, _ in score.named_parameters())
+    other = PreconditionedScore(mlp(random_head=False), 0 * MEAN, 1 + 0 * SCALE)
+    other.load_state_dict(score.state_dict())
+    x, sigma = points()
+    torch.testing.assert_close(other(x, sigma), score(x, sigma))
+
+
+@pytest.mark.parametrize("sigma_conditioned", [True, False])
+@pytest.mark.parametrize("hidden_units", [(), (5,), (8, 8, 8), (8, 4, 4, 6), [D, D]])
+def test_the_raw_network_of_any_widths_starts_at_zero(hidden_units, sigma_conditioned):
+    F = mlp(hidden_units=hidden_units, random_head=False, sigma_conditioned=sigma_conditioned)
+    x, sigma = points()
+    assert torch.equal(F(x, sigma), torch.zeros_like(x))
+    assert [layer.out_features for layer in F.layers] == list(hidden_units)
+    F = mlp(hidden_units=hidden_units, sigma_conditioned=sigma_conditioned)
+    assert F(x, sigma).shape == x.shape
+    assert F(x, sigma).std() > 0.1
+
+
+@pytest.mark.parametrize("sigma_conditioned", [True, False])
+@pytest.mark.parametrize("hidden_units", [(5,), (8, 8, 8), (8, 4, 4, 6)])
+def test_the_gradient_reaches_every_parameter_once_the_head_has_moved(
+    hidden_units, sigma_conditioned
+):
+    x, sigma = points()
+    F = mlp(hidden_units=hidden_units, random_head=False, sigma_conditioned=sigma_conditioned)
+    score = PreconditionedScore(F, torch.zeros(D), torch.ones(D))
+    for step in range(2):
+        score.zero_grad()
+        (score(x, sigma) - torch.sin(x)).square().mean().backward()
+        moved = {
+            name for name, p in F.named_parameters() if p.grad is not None and p.grad.abs().sum()
+        }
+        if step == 0:
+            assert moved == {"head.weight", "head.bias"}
+            with torch.no_grad():
+                for p in F.head.parameters():
+                    p -= 0.1 * p.grad
+    assert moved == {name for name, _ in F.named_parameters()}
+
+
+def mlp_by_hand(F, x, sigma, residual):
+    """The network written out, for layers whose residual connections are told."""
+    h = x
+    for i, layer in enumerate(F.layers):
+        a = layer(h)
+        if F.embedding is not None:
+            a = a + F.embedding(sigma) @ F.sigma_layers[i].weight.T
+        a = a * torch.sigmoid(a)
+        h = h + a if residual[i] else a
+    return F.head(h)
+
+
+@pytest.mark.parametrize("sigma_conditioned", [True, False])
+@pytest.mark.parametrize(
+    ("hidden_units", "residual"),
+    [
+        ((5,), [False]),
+        ((8, 8, 8), [False, True, True]),
+        ((8, 4, 4, 6), [False, False, True, False]),
+        ((D, D), [False, True]),
+    ],
+)
+def test_layers_of_equal_width_are_joined_by_a_residual(hidden_units, residual, sigma_conditioned):
+    F = mlp(hidden_units=hidden_units, sigma_conditioned=sigma_conditioned)
+    x, sigma = points()
+    torch.testing.assert_close(F(x, sigma), mlp_by_hand(F, x, sigma, residual))
+
+
+def test_the_noise_level_is_read_by_a_conditioned_network_alone():
+    x, sigma = points()
+    conditioned, unconditioned = mlp(), mlp(sigma_conditioned=False)
+    assert (conditioned(x, sigma) - conditioned(x, 2 * sigma)).abs().min() > 1e-6
+    assert torch.equal(unconditioned(x, sigma), unconditioned(x, 2 * sigma))
+
+
+@pytest.mark.parametrize("sigma_conditioned", [True, False])
+def test_a_row_of_output_depends_on_its_row_of_input_alone(sigma_conditioned):
+    score = PreconditionedScore(mlp(sigma_conditioned=sigma_conditioned), MEAN, SCALE)
+    x, sigma = points()
+    alone = torch.cat([score(x[i : i + 1], sigma[i : i + 1]) for i in range(len(x))])
+    torch.testing.assert_close(score(x, sigma), alone, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_frequencies", [0, 1, 4])
+def test_the_embedding_is_a_quarter_of_the_logarithm_and_its_waves(n_frequencies):
+    embedding = SigmaEmbedding(n_frequencies).double()
+    sigma = points()[1]
+    c = sigma.log() / 4
+    waves = [torch.sin(2**k * c) for k in range(n_frequencies)]
+    waves += [torch.cos(2**k * c) for k in range(n_frequencies)]
+    features = embedding(sigma)
+    assert features.shape == (len(sigma), embedding.n_features_out)
+    torch.testing.assert_close(features, torch.cat([c, *waves], 1))
+    assert not list(embedding.parameters())

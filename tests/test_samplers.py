@@ -1,0 +1,342 @@
+import numpy as np
+import pytest
+import torch
+
+from skscore.datasets import (
+    GaussianMixtureDensity,
+    gaussian_mixture_1d,
+    random_gaussian_mixture,
+    two_modes,
+)
+from skscore.noise import geometric_sigmas, karras_sigmas
+from skscore.samplers import annealed_langevin, dpm_solver, langevin
+
+SEED = 0
+
+
+def generator(seed=SEED):
+    return torch.Generator().manual_seed(seed)
+
+
+def exact_score(density):
+    def score(x, sigma):
+        return torch.from_numpy(density.score_function(x.numpy(), sigma.numpy()))
+
+    return score
+
+
+def gaussian_score(variance, mean=0.0):
+    return lambda x, sigma: -(x - mean) / (variance + sigma**2)
+
+
+class Recorder:
+    """A score function that remembers how it was called."""
+
+    def __init__(self, score_fn):
+        self.score_fn = score_fn
+        self.calls = []
+
+    def __call__(self, x, sigma):
+        assert sigma.shape == (len(x), 1)
+        assert sigma.dtype == x.dtype
+        assert (sigma == sigma[0]).all()
+        self.calls.append(sigma[0].item())
+        return self.score_fn(x, sigma)
+
+
+def normal(*shape, seed=SEED, dtype=torch.float64):
+    return torch.randn(*shape, generator=generator(seed), dtype=dtype)
+
+
+# Langevin dynamics
+
+
+@pytest.mark.parametrize(("variance", "step_size"), [(1.0, 0.4), (2.0, 2.0), (0.1, 0.3)])
+def test_langevin_settles_at_the_variance_of_its_step_size(variance, step_size):
+    n = 20000
+    # The distance to the stationary law shrinks by |1 - α/2v| a step, here at most 0.8.
+    x = langevin(
+        gaussian_score(variance),
+        normal(n, 1) * variance**0.5,
+        0.0,
+        n_steps=60,
+        step_size=step_size,
+        generator=generator(1),
+    )
+    stationary = variance / (1 - step_size / (4 * variance))
+    assert abs(x.mean()) < 4 * (stationary / n) ** 0.5
+    assert abs(x.var() - stationary) < 4 * stationary * (2 / n) ** 0.5
+    assert stationary - variance > 8 * stationary * (2 / n) ** 0.5  # the bias is seen
+
+
+def test_langevin_diverges_from_four_variances_on():
+    def spread(step_size):
+        x = langevin(
+            gaussian_score(1.0),
+            normal(100, 1),
+            0.0,
+            n_steps=100,
+            step_size=step_size,
+            generator=generator(1),
+        )
+        return x.std().item()
+
+    assert spread(3.6) < 10
+    assert spread(4.4) > 1e6
+
+
+def test_a_langevin_step_is_the_documented_one():
+    x, sigma, step_size = normal(5, 3), 0.7, 0.3
+    score_fn = Recorder(gaussian_score(2.0, mean=1.0))
+    found = langevin(score_fn, x, sigma, n_steps=2, step_size=step_size, generator=generator(4))
+    noise = generator(4)
+    for _ in range(2):
+        z = torch.randn(5, 3, generator=noise, dtype=x.dtype)
+        x = x - step_size / 2 * (x - 1) / (2 + sigma**2) + step_size**0.5 * z
+    torch.testing.assert_close(found, x)
+    assert score_fn.calls == [sigma, sigma]
+
+
+def test_langevin_of_no_steps_stays_where_it_is():
+    x = normal(5, 2)
+    run = langevin(gaussian_score(1.0), x, 0.0, n_steps=0, step_size=1.0, generator=generator())
+    assert torch.equal(run, x)
+
+
+# Annealed Langevin dynamics
+
+
+@pytest.mark.parametrize("denoise", [True, False])
+def test_annealed_langevin_runs_langevin_at_every_level(denoise):
+    x, sigmas = normal(6, 2), torch.tensor([3.0, 1.0, 0.25], dtype=torch.float64)
+    score_fn = gaussian_score(2.0, mean=1.0)
+    found = annealed_langevin(
+        score_fn,
+        x,
+        sigmas,
+        n_steps_per_level=4,
+        step_size=0.2,
+        generator=generator(4),
+        denoise=denoise,
+    )
+    noise = generator(4)
+    for sigma in sigmas.tolist():
+        # With ε/σ_L² = 0.2, α_i = ε σ_i²/σ_L².
+        x = langevin(score_fn, x, sigma, n_steps=4, step_size=0.2 * sigma**2, generator=noise)
+    if denoise:
+        x = x - 0.25**2 * (x - 1) / (2 + 0.25**2)
+    torch.testing.assert_close(found, x)
+
+
+@pytest.mark.parametrize("denoise", [True, False])
+def test_annealed_langevin_reads_the_score_at_its_levels_in_turn(denoise):
+    sigmas = geometric_sigmas(5.0, 0.1, 4)
+    score_fn = Recorder(gaussian_score(1.0))
+    annealed_langevin(
+        score_fn,
+        normal(3, 2),
+        sigmas,
+        n_steps_per_level=3,
+        step_size=0.1,
+        generator=generator(),
+        denoise=denoise,
+    )
+    expected = sigmas.repeat_interleave(3).tolist() + [sigmas[-1].item()] * denoise
+    assert score_fn.calls == expected
+
+
+def test_annealed_langevin_draws_a_gaussian():
+    # Small steps, long runs: variance v + σ_L² up to the bias of the step, then Tweedie's mean,
+    # which shrinks it by v/(v + σ_L²).
+    n, v, sigma = 8000, 2.0, 0.5
+    x = annealed_langevin(
+        gaussian_score(v, mean=3.0),
+        10 * normal(n, 1),
+        torch.tensor([10.0, 2.0, sigma], dtype=torch.float64),
+        n_steps_per_level=100,
+        step_size=0.8,
+        generator=generator(1),
+    )
+    blurred = v + sigma**2
+    variance = blurred / (1 - 0.8 * sigma**2 / (4 * blurred)) * (v / blurred) ** 2
+    assert abs(x.mean() - 3) < 4 * (variance / n) ** 0.5
+    assert abs(x.var() - variance) < 4 * variance * (2 / n) ** 0.5
+
+
+def test_annealed_langevin_finds_the_weights_of_far_modes_that_plain_langevin_misses():
+    density, n = two_modes(), 2000  # weights .8 and .2 at (5, 5) and (-5, -5), of unit variance
+    score_fn = exact_score(density)
+    start = 20 * normal(n, 2)
+
+    def weight(x):
+        return (x.sum(1) > 0).double().mean().item()
+
+    plain = langevin(score_fn, start, 0.0, n_steps=1000, step_size=0.1, generator=generator(1))
+    annealed = annealed_langevin(
+        score_fn,
+        start,
+        geometric_sigmas(20.0, 1.0, 10),
+        n_steps_per_level=100,
+        step_size=0.1,
+        generator=generator(1),
+    )
+    assert abs(weight(plain) - 0.8) > 0.15
+    assert abs(weight(annealed) - 0.8) < 0.05
+
+
+# DPM-Solver++(2M)
+
+
+def gaussian_flow(x, variance, mean, sigma_from, sigma_to):
+    """Where the probability flow of N(mean, variance) carries x."""
+    return mean + (x - mean) * ((variance + sigma_to**2) / (variance + sigma_from**2)) ** 0.5
+
+
+@pytest.mark.parametrize("grid", [karras_sigmas, geometric_sigmas])
+def test_dpm_solver_follows_the_flow_of_a_gaussian_with_second_order(grid):
+    variance, mean, high, low = 0.5, 1.0, 10.0, 0.01
+    x = torch.tensor([[-12.0], [4.0], [25.0]], dtype=torch.float64)
+    at_low = gaussian_flow(x, variance, mean, high, low)
+    truth = at_low - low**2 * (at_low - mean) / (variance + low**2)  # then Tweedie's mean
+    steps = np.array([32, 64, 128, 256])
+    errors = [
+        (dpm_solver(gaussian_score(variance, mean), x, grid(high, low, n + 1)) - truth).abs().max()
+        for n in steps
+    ]
+    slope = np.polyfit(np.log(steps), np.log(errors), 1)[0]
+    assert slope == pytest.approx(-2, abs=0.3)
+    # In the limit the flow is exact.
+    fine = dpm_solver(gaussian_score(variance, mean), x, grid(high, low, 3000))
+    torch.testing.assert_close(fine, truth, rtol=1e-4, atol=1e-4)
+
+
+def test_dpm_solver_is_exact_for_the_flow_to_one_point():
+    # The denoiser of a point mass is that point: all that the solver approximates is constant.
+    x = normal(6, 2) * 10
+    for sigmas in (karras_sigmas(10.0, 0.1, 3), geometric_sigmas(10.0, 0.1, 8)):
+        found = dpm_solver(lambda x, sigma: (3.0 - x) / sigma**2, x, sigmas)
+        torch.testing.assert_close(found, torch.full_like(x, 3.0))
+
+
+def test_dpm_solver_is_algorithm_2_of_its_paper():
+    score_fn = exact_score(random_gaussian_mixture(2, random_state=SEED))
+    x, sigmas = 10 * normal(5, 2), karras_sigmas(10.0, 0.05, 7)
+
+    def denoiser(x, sigma):
+        return x + sigma**2 * score_fn(x, sigma.expand(len(x), 1))
+
+    # λ = -ln σ in these coordinates, where α = 1; i counts the steps as the paper does.
+    lam, D = -sigmas.log(), [denoiser(x, sigmas[0])]
+    expected = x
+    for i in range(1, len(sigmas)):
+        h = lam[i] - lam[i - 1]
+        if i == 1:
+            direction = D[0]
+        else:
+            r = (lam[i - 1] - lam[i - 2]) / h
+            direction = (1 + 1 / (2 * r)) * D[i - 1] - 1 / (2 * r) * D[i - 2]
+        expected = sigmas[i] / sigmas[i - 1] * expected - torch.expm1(-h) * direction
+        D.append(denoiser(expected, sigmas[i]))
+    torch.testing.assert_close(dpm_solver(score_fn, x, sigmas), D[-1], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("n_levels", [1, 2, 24])
+def test_dpm_solver_evaluates_the_score_once_at_every_level(n_levels):
+    score_fn, sigmas = Recorder(gaussian_score(1.0)), karras_sigmas(10.0, 0.1, n_levels)
+    dpm_solver(score_fn, normal(4, 2), sigmas)
+    assert score_fn.calls == sigmas.tolist()
+
+
+@pytest.mark.parametrize("sigma", [0.1, 1.0, 8.0])
+def test_the_last_step_is_the_posterior_mean_of_a_mixture(sigma):
+    # Tweedie: D = x + σ² s is E[x_0 | x_σ] = Σ r_k (m_k + C_k (C_k + σ² I)⁻¹ (x - m_k)).
+    p = random_gaussian_mixture(3, random_state=SEED)
+    x = p.sample(50, 1) + sigma * np.random.RandomState(2).standard_normal((50, 3))
+    blurred = p.covariances + sigma**2 * np.eye(3)
+    delta = x[:, None] - p.means
+    z = np.einsum("kde,nke->nkd", np.linalg.inv(blurred), delta)
+    log_f = np.log(p.weights) - (delta * z).sum(2) / 2 - np.linalg.slogdet(blurred)[1] / 2
+    responsibility = np.exp(log_f - log_f.max(1, keepdims=True))
+    responsibility /= responsibility.sum(1, keepdims=True)
+    component_means = p.means + np.einsum("kde,nke->nkd", p.covariances, z)
+    mean = np.einsum("nk,nkd->nd", responsibility, component_means)
+
+    level = torch.tensor([sigma], dtype=torch.float64)
+    denoised = dpm_solver(exact_score(p), torch.from_numpy(x), level)
+    np.testing.assert_allclose(denoised, mean, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("density", "borders"),
+    [(gaussian_mixture_1d(), [-1.7, 1.75]), (two_modes(), [0.0])],
+    ids=["line", "far_modes"],
+)
+def test_dpm_solver_draws_modes_with_their_weights_in_24_evaluations(density, borders):
+    n, high = 20000, 40.0
+    rng = np.random.RandomState(SEED)
+    x = density.sample(n, rng) + high * rng.standard_normal((n, density.n_features))
+    score_fn = Recorder(exact_score(density))
+    x = dpm_solver(score_fn, torch.from_numpy(x), karras_sigmas(high, 0.002, 24)).numpy()
+    assert len(score_fn.calls) == 24
+
+    def weights(x):
+        return np.bincount(np.digitize(x[:, 0], borders), minlength=len(borders) + 1) / n
+
+    # The truth with a standard error below .004, and the same for the draws.
+    np.testing.assert_allclose(weights(x), weights(density.sample(n, SEED + 1)), atol=0.02)
+    np.testing.assert_allclose(x.std(0), np.sqrt(np.diag(density.covariance)), rtol=0.02)
+
+
+# What all solvers share
+
+
+SOLVERS = {
+    "langevin": lambda s, x, g: langevin(s, x, 0.5, n_steps=5, step_size=0.1, generator=g),
+    "annealed_langevin": lambda s, x, g: annealed_langevin(
+        s,
+        x,
+        torch.tensor([2.0, 0.5]),
+        n_steps_per_level=3,
+        step_size=0.1,
+        generator=g,
+    ),
+    "dpm_solver": lambda s, x, g: dpm_solver(s, x, torch.tensor([2.0, 1.0, 0.5])),
+}
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_the_generator_decides_every_draw_and_nothing_else_is_touched(name):
+    solver, x = SOLVERS[name], normal(10, 2)
+    start, before = x.clone(), torch.get_rng_state()
+    a, b, other = (solver(gaussian_score(1.0), x, generator(seed)) for seed in (1, 1, 2))
+    assert torch.equal(a, b)
+    assert torch.equal(a, other) == (name == "dpm_solver")
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(x, start)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", SOLVERS)
+def test_points_keep_their_shape_and_type(name, dtype):
+    x = normal(10, 3, dtype=dtype)
+    drawn = SOLVERS[name](Recorder(gaussian_score(1.0)), x, generator())
+    assert drawn.shape == x.shape
+    assert drawn.dtype == dtype
+
+
+def test_a_score_in_other_units_gives_the_draws_in_those_units():
+    # The solvers know no unit: x → c x, s → s/c, σ → c σ moves every draw by the same map.
+    c, x = 1000.0, normal(10, 2)
+    density = random_gaussian_mixture(2, random_state=SEED)
+    scaled = GaussianMixtureDensity(density.weights, c * density.means, c**2 * density.covariances)
+    s, s_scaled, sigmas = exact_score(density), exact_score(scaled), geometric_sigmas(5.0, 0.1, 6)
+    torch.testing.assert_close(
+        dpm_solver(s_scaled, c * x, c * sigmas), c * dpm_solver(s, x, sigmas)
+    )
+    runs = [
+        annealed_langevin(
+            score_fn, start, levels, n_steps_per_level=3, step_size=0.1, generator=generator()
+        )
+        for score_fn, start, levels in ((s_scaled, c * x, c * sigmas), (s, x, sigmas))
+    ]
+    torch.testing.assert_close(runs[0], c * runs[1])
