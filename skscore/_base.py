@@ -57,6 +57,9 @@ from skscore.networks import PreconditionedScore, ScoreMLP
 
 __all__ = ["ScoreEstimator"]
 
+# Rows whose loss is recorded where none are held out.
+_WATCHED_ROWS = 1024
+
 
 class ScoreEstimator(DensityMixin, BaseEstimator):
     """What the score-based estimators have in common."""
@@ -149,10 +152,11 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
         spread = np.sqrt(np.diag(self.covariance_))
         if self._holds_out():
             train_index, valid_index = split_rows(len(z), self.validation_fraction, seed)
-            held_out = _as_rows(z[valid_index], weights[valid_index], device)
         else:
-            train_index, held_out = np.arange(len(z)), None
+            train_index = np.arange(len(z))
+            valid_index = np.linspace(0, len(z) - 1, min(len(z), _WATCHED_ROWS)).astype(int)
         rows = _as_rows(z[train_index], weights[train_index], device)
+        watched = _as_rows(z[valid_index], weights[valid_index], device)
         plan = TrainingPlan(
             max_steps=self._default_max_steps(len(z))
             if self.max_steps == "auto"
@@ -170,7 +174,7 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
             _load_weights(module, self.net_.module_)
         loss = self._make_loss(math.sqrt(np.mean(spread**2)))
         selection = self._make_selection(z, seed)
-        trained = train(module, loss, rows, held_out, plan, selection)
+        trained = train(module, loss, rows, watched, plan, selection)
         self.net_ = trained.net
         self.net_.module_.double().requires_grad_(requires_grad=False)
         self.n_steps_ = trained.n_steps
@@ -272,12 +276,13 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
 
     def _score_function(self, X: Any, sigma: Any) -> Array:
         X = self._check_X(X)
-        levels = np.zeros((len(X), 1)) if sigma == 0 else check_sigma(sigma, len(X))
+        clean = np.ndim(sigma) == 0 and sigma == 0
+        levels = np.zeros((len(X), 1)) if clean else check_sigma(sigma, len(X))
         score = np.zeros_like(X)
         score[:, ~self.constant_] = (
             self._score_z(self._to_z(X), levels) / self.scale_[~self.constant_]
         )
-        if self.constant_.any() and (levels > 0).all():
+        if not clean:
             score[:, self.constant_] = (self.mean_ - X)[:, self.constant_] / levels**2
         return score
 

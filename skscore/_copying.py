@@ -18,6 +18,7 @@ SE being the standard error of the difference of the two rates.
 import math
 from collections.abc import Callable
 
+import numpy as np
 from torch import nn
 
 from skscore._validation import Array
@@ -60,6 +61,9 @@ class LatestOriginal:
     def improves(self, module: nn.Module, loss: float) -> bool:
         """Whether samples of the module copy no more than chance."""
         drawn = self.draw(module)
+        if not np.isfinite(drawn).all():
+            self.rates.append(math.nan)
+            return False
         rate = copy_rate(drawn, self.rows)
         self.rates.append(rate)
         variance = self.reference * (1 - self.reference)

@@ -6,7 +6,8 @@ two validations. Step t = 0, ..., T-1 has the learning rate
     lr_t = lr · min(1, (t+1)/W) · ½ (1 + cos(π t/T)),       W = min(100, T/10) steps of warm-up
 
 Validation reads the moving average of the parameters, θ̄ ← β_t θ̄ + (1 - β_t) θ, on held-out rows
-with the same noise every time, so that two validations differ by the network alone.
+(where none are held out, on some of those trained on) with the same noise every time, so that two
+validations differ by the network alone.
 """
 
 import math
@@ -119,7 +120,7 @@ class LowestLoss:
 
 
 class Latest:
-    """Keep the last validation: nothing is held out that could choose."""
+    """Keep the last validation: there is nothing to choose by."""
 
     patience = math.inf
 
@@ -155,12 +156,13 @@ class Budget(Callback):
                 self._diverge()
 
     def on_epoch_end(self, net: "ScoreNet", **kwargs: Any) -> None:
-        record = net.history[-1]
-        loss = record["valid_loss"] if "valid_loss" in record else record["train_loss"]
+        loss = net.history[-1, "valid_loss"]
         if not math.isfinite(loss):
             self._diverge()
         self.curve_.append((self.n_steps_, loss))
         self.bar_.set_postfix_str(f"loss {loss:.4g}")
+        if not all(p.isfinite().all() for p in net.average.parameters()):
+            self._diverge()
         if self.selection.improves(net.average, loss):
             self.best_step_ = self.n_steps_
             self.best_state_ = {k: v.clone() for k, v in net.average.state_dict().items()}
@@ -170,8 +172,11 @@ class Budget(Callback):
         if self.n_steps_ >= self.plan.max_steps or self.misses_ >= self.selection.patience:
             self._end()
 
-    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+    def on_train_end(self, net: "ScoreNet", **kwargs: Any) -> None:
         self.bar_.close()
+        if self.best_state_ is None and not self.ended_:
+            # A callback of the user's ended the training before the first validation was judged.
+            self.best_step_, self.best_state_ = self.n_steps_, net.average.state_dict()
         if self.best_state_ is not None:
             net.module_.load_state_dict(self.best_state_)
 
@@ -231,7 +236,7 @@ class Trained:
     best_step : int
         The step of the kept parameters.
     curve : ndarray of shape (n_validations, 2)
-        Step and loss of each validation; the loss on held-out rows if there are any.
+        Step and loss of each validation.
     """
 
     net: ScoreNet
@@ -244,7 +249,7 @@ def train(
     module: nn.Module,
     loss: RowLoss,
     rows: Rows,
-    held_out: Rows | None,
+    watched: Rows,
     plan: TrainingPlan,
     selection: Selection,
 ) -> Trained:
@@ -256,8 +261,8 @@ def train(
         A ``ScoreFn`` with parameters, on the training device; trained in place.
     loss : RowLoss
         The loss per row.
-    rows, held_out : Rows
-        What to train on and what to validate on; None validates on the training loss.
+    rows, watched : Rows
+        What to train on and what to validate on.
     plan : TrainingPlan
         The budget.
     selection : Selection
@@ -278,7 +283,7 @@ def train(
         If the loss was not finite later; the best parameters so far are kept.
     """
     budget = Budget(plan, selection)
-    net = _build_net(module, loss, rows, held_out, plan, budget)
+    net = _build_net(module, loss, watched, plan, budget)
     with torch.random.fork_rng(devices=[]):
         # Dropout and the like draw from torch's global generator, which is given back unchanged.
         torch.manual_seed(plan.seed)
@@ -288,7 +293,7 @@ def train(
         # of a callback of the user's.
         if not plan.callbacks:
             raise KeyboardInterrupt
-    if budget.diverged_:
+    if budget.diverged_ or budget.best_state_ is None:
         _report_divergence(budget, plan)
     curve = np.array(budget.curve_, dtype=np.float64).reshape(-1, 2)
     net.trim_for_prediction()
@@ -298,19 +303,16 @@ def train(
 def _build_net(
     module: nn.Module,
     loss: RowLoss,
-    rows: Rows,
-    held_out: Rows | None,
+    watched: Rows,
     plan: TrainingPlan,
     budget: Budget,
 ) -> ScoreNet:
-    device = rows.values.device
+    device = watched.values.device
     optimizer, options = plan.optimizer, {}
     if optimizer == "adamw":
         optimizer = torch.optim.AdamW
         options = {"optimizer__fused": True}
-    n_draws = 1
-    if held_out is not None:
-        n_draws = max(1, min(loss.n_draws, _VALIDATION_BATCH // len(held_out)))
+    n_draws = max(1, min(loss.n_draws, _VALIDATION_BATCH // len(watched)))
     callbacks = [
         ("average", MovingAverage(_EMA_DECAY)),
         ("clip", GradientNormClipping(_GRADIENT_NORM)),
@@ -342,7 +344,7 @@ def _build_net(
         iterator_valid__batch_size=_VALIDATION_BATCH // n_draws,
         iterator_valid__n_draws=n_draws,
         iterator_valid__seed=plan.seed,
-        train_split=None if held_out is None else predefined_split(held_out),
+        train_split=predefined_split(watched),
         callbacks=callbacks,
         callbacks__print_log=None,
         device=str(device),

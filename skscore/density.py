@@ -103,7 +103,8 @@ class ScoreMatchingDensity(LangevinEstimator):
     step_size_ : float
         The Langevin step of ``step_size="auto"``.
     validation_curve_ : ndarray of shape (n_validations, 2)
-        Step and loss of each validation.
+        Step and loss of each validation; the loss is that of held-out rows with ``early_stopping``,
+        of rows trained on otherwise.
     n_steps_, best_step_ : int
         Gradient steps taken, and the step whose weights were kept.
     n_features_in_ : int

@@ -130,8 +130,8 @@ class NCSNGenerator(ScoreEstimator):
     covariance_ : ndarray of shape (n_varying, n_varying)
         Covariance of the varying features in standardised units.
     validation_curve_ : ndarray of shape (n_validations, 2)
-        Step and loss of each validation; the loss is the held-out one with
-        ``early_stopping="loss"``, that of training otherwise.
+        Step and loss of each validation; the loss is that of held-out rows with
+        ``early_stopping="loss"``, of rows trained on otherwise.
     n_steps_, best_step_ : int
         Gradient steps taken, and the step whose weights were kept.
     n_features_in_ : int

@@ -27,7 +27,7 @@ __all__ = ["PreconditionedScore", "ScoreMLP", "SigmaEmbedding"]
 
 
 class SigmaEmbedding(nn.Module):
-    """Features of the noise level: c = ln σ / 4 and low-frequency waves of it.
+    """Features of the noise level: c = ln σ / 4, its square and low-frequency waves of it.
 
     Parameters
     ----------
@@ -37,22 +37,22 @@ class SigmaEmbedding(nn.Module):
     Examples
     --------
     >>> SigmaEmbedding(n_frequencies=1)(torch.ones(2, 1))
-    tensor([[0., 0., 1.],
-            [0., 0., 1.]])
+    tensor([[0., 0., 0., 1.],
+            [0., 0., 0., 1.]])
     """
 
     frequencies: Tensor
 
     def __init__(self, n_frequencies: int = 4) -> None:
         super().__init__()
-        self.n_features_out = 1 + 2 * n_frequencies
+        self.n_features_out = 2 + 2 * n_frequencies
         self.register_buffer("frequencies", 2.0 ** torch.arange(n_frequencies))
 
     def forward(self, sigma: Tensor) -> Tensor:
-        """Map noise levels (n, 1) to features (n, 1 + 2 n_frequencies)."""
+        """Map noise levels (n, 1) to features (n, 2 + 2 n_frequencies)."""
         c = sigma.log() / 4
         waves = c * self.frequencies
-        return torch.cat([c, waves.sin(), waves.cos()], dim=1)
+        return torch.cat([c, c.square(), waves.sin(), waves.cos()], dim=1)
 
 
 class ScoreMLP(nn.Module):
@@ -85,7 +85,10 @@ class ScoreMLP(nn.Module):
         sigma_conditioned: bool = True,
     ) -> None:
         super().__init__()
-        widths = [n_features, *hidden_units]
+        # Products over an odd number of inputs are rounded by the alignment of each row in memory,
+        # so that a row would get other last bits at another place in the batch.
+        self.n_padding = n_features % 2
+        widths = [n_features + self.n_padding, *hidden_units]
         self.layers = nn.ModuleList(
             nn.Linear(n_in, n_out) for n_in, n_out in zip(widths[:-1], widths[1:], strict=True)
         )
@@ -103,7 +106,7 @@ class ScoreMLP(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Map points (n, d) and noise levels (n, 1) to an output (n, d)."""
         embedded = None if self.embedding is None else self.embedding(sigma)
-        h = x
+        h = nn.functional.pad(x, (0, self.n_padding))
         for i, layer in enumerate(self.layers):
             a = layer(h)
             if embedded is not None:

@@ -164,9 +164,17 @@ def test_annealed_langevin_draws_a_gaussian():
 
 
 def test_annealed_langevin_finds_the_weights_of_far_modes_that_plain_langevin_misses():
-    density, n = two_modes(), 2000  # weights .8 and .2 at (5, 5) and (-5, -5), of unit variance
-    score_fn = exact_score(density)
+    # Weights .8 and .2 at (5, 5) and (-5, -5), of unit variance.
+    n = 2000
+    mode = torch.tensor([5.0, 5.0], dtype=torch.float64)
+
+    def score_fn(x, sigma):
+        v = 1 + sigma**2
+        return (mode * torch.tanh(x @ mode[:, None] / v + np.log(0.8 / 0.2) / 2) - x) / v
+
     start = 20 * normal(n, 2)
+    sigma = normal(n, 1, seed=1).exp()
+    torch.testing.assert_close(score_fn(start, sigma), exact_score(two_modes())(start, sigma))
 
     def weight(x):
         return (x.sum(1) > 0).double().mean().item()

@@ -1,0 +1,221 @@
+"""Arrows between modules point one way only; what they are is read from the source."""
+
+import ast
+import importlib
+import inspect
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import skscore
+from skscore._base import ScoreEstimator
+
+ROOT = Path(skscore.__file__).parent
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
+
+
+def imports(nodes, name, *, is_package=False):
+    """Names of the modules that import statements among the nodes of a module ask for."""
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = name.split(".")
+                package = package[: len(package) - node.level + is_package]
+                base = ".".join([*package, *filter(None, [base])])
+            for alias in node.names:
+                submodule = f"{base}.{alias.name}"
+                found.add(submodule if submodule in FILES else base)
+    return found
+
+
+def everywhere(name):
+    """What a module imports, also inside of functions."""
+    return imports(ast.walk(TREES[name]), name, is_package=FILES[name].name == "__init__.py")
+
+
+IMPORTS = {name: everywhere(name) for name in FILES}
+OWN = {name: found & FILES.keys() for name, found in IMPORTS.items()}
+
+
+def short(names):
+    return {name.removeprefix("skscore.") for name in names}
+
+
+def reached(name):
+    """The modules of the package that a module imports, directly or through another."""
+    seen, todo = set(), [name]
+    while todo:
+        new = OWN[todo.pop()] - seen
+        seen |= new
+        todo += new
+    return seen
+
+
+def is_public(name):
+    return not any(part.startswith("_") for part in name.split("."))
+
+
+def modules(*roots):
+    """The named modules, and those inside of them."""
+    found = [
+        name for name in FILES if any(f"{name}.".startswith(f"skscore.{root}.") for root in roots)
+    ]
+    assert len(found) >= len(roots), f"{roots} are not all there"
+    return found
+
+
+def test_imports_are_read_in_all_their_forms():
+    source = """
+import os.path, torch
+from skscore import objectives, nothing_of_that_name
+from skscore.noise import FixedSigma
+from . import metrics
+from .networks import ScoreMLP
+def later():
+    if True:
+        import pandas as pd
+"""
+    found = imports(ast.walk(ast.parse(source)), "skscore.samplers")
+    assert found == {
+        "os.path",
+        "torch",
+        "skscore.objectives",
+        "skscore",
+        "skscore.noise",
+        "skscore.metrics",
+        "skscore.networks",
+        "pandas",
+    }
+    inside = imports(
+        ast.walk(ast.parse("from ._base import x")), "skscore.datasets", is_package=True
+    )
+    assert inside == {"skscore.datasets._base"}
+    # They are the imports of this package: what is known to be there is found.
+    assert "skscore.objectives" in OWN["skscore._losses"]
+    assert "torch" in IMPORTS["skscore.noise"]
+
+
+@pytest.mark.parametrize(
+    "name", modules("noise", "networks", "divergence", "_validation", "_typing")
+)
+def test_the_ground_floor_knows_nobody(name):
+    assert short(OWN[name]) <= {"_typing"}
+
+
+@pytest.mark.parametrize("name", modules("objectives", "samplers"))
+def test_objectives_and_solvers_know_a_score_function_and_no_network(name):
+    assert short(OWN[name]) <= {"_typing", "divergence", "noise"}
+
+
+def test_skorch_is_imported_in_one_place():
+    users = {
+        name
+        for name, found in IMPORTS.items()
+        if any(module.split(".")[0] == "skorch" for module in found)
+    }
+    assert users == {"skscore._training"}
+
+
+@pytest.mark.parametrize(
+    "name", modules("metrics", "_container", "pipeline", "_jacobian", "datasets")
+)
+def test_what_works_on_arrays_reaches_no_torch(name):
+    for module in {name, *reached(name)}:
+        roots = {found.split(".")[0] for found in IMPORTS[module]}
+        assert not roots & {"torch", "skorch"}, f"{module} imports it"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_optional_packages_are_imported_where_they_are_used(name):
+    at_the_top = [
+        node
+        for statement in TREES[name].body
+        if not isinstance(statement, ast.FunctionDef | ast.ClassDef)
+        for node in ast.walk(statement)
+    ]
+    roots = {module.split(".")[0] for module in imports(at_the_top, name)}
+    assert not roots & {"matplotlib", "pandas", "ot", "xgboost"}
+
+
+def test_no_imports_go_round_in_a_circle():
+    try:
+        order = list(TopologicalSorter(OWN).static_order())
+    except CycleError as error:
+        pytest.fail(f"circle of imports: {error.args[1]}")
+    assert set(order) == set(FILES)
+
+
+def test_no_module_imports_the_package_that_imports_it():
+    assert [name for name, own in OWN.items() if "skscore" in own] == []
+
+
+def defines_an_estimator(name):
+    members = vars(importlib.import_module(name)).values()
+    return any(
+        inspect.isclass(member) and issubclass(member, ScoreEstimator) and member.__module__ == name
+        for member in members
+    )
+
+
+def test_estimators_stand_on_the_base_and_not_on_each_other():
+    estimators = {name for name in FILES if is_public(name) and defines_an_estimator(name)}
+    assert {"density", "denoising", "ncsn"} <= short(estimators)
+    for name in estimators:
+        below = reached(name)
+        assert "skscore._base" in below
+        assert not below & estimators, f"{name} imports another estimator"
+
+
+def test_the_training_knows_no_estimator_and_the_losses_no_training():
+    assert not short(reached("skscore._training")) & {"_base", "networks", "samplers"}
+    assert short(reached("skscore._losses")) <= {"objectives", "divergence", "noise", "_typing"}
+
+
+PUBLIC = [name for name in FILES if is_public(name)]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_module_says_what_it_offers(name):
+    module = importlib.import_module(name)
+    assert isinstance(module.__all__, list)
+    assert module.__all__
+    assert len(set(module.__all__)) == len(module.__all__)
+    for offered in module.__all__:
+        assert not offered.startswith("_")
+        assert hasattr(module, offered), f"{name} has no {offered}"
+    defined = {
+        node.name
+        for node in TREES[name].body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+    }
+    assert defined <= set(module.__all__)
+
+
+PRIVATE = [name for name in FILES if not is_public(name) and not name.endswith(".__main__")]
+
+
+@pytest.mark.parametrize("name", PRIVATE)
+def test_a_private_module_offers_only_what_it_has(name):
+    module = importlib.import_module(name)
+    for offered in getattr(module, "__all__", []):
+        assert hasattr(module, offered), f"{name} has no {offered}"
+
+
+def test_what_the_package_offers_is_documented_in_a_public_module():
+    for offered in skscore.__all__:
+        home = getattr(skscore, offered).__module__
+        assert is_public(home)
+        assert offered in importlib.import_module(home).__all__

@@ -1,0 +1,200 @@
+import numpy as np
+import pytest
+import torch
+
+from skscore import objectives
+from skscore.datasets import gaussian_mixture_1d, random_gaussian_mixture
+from skscore.metrics import c2st, copy_rate, fisher_divergence
+
+SEED = 0
+
+
+def rows(n, d, seed=SEED):
+    return np.random.RandomState(seed).standard_normal((n, d))
+
+
+# Fisher divergence
+
+
+def test_fisher_divergence_of_linear_scores_is_a_quadratic_form():
+    X, rng = rows(50, 3), np.random.RandomState(1)
+    A, B = rng.standard_normal((2, 3, 3))
+    expected = np.trace((A - B) @ (X.T @ X / 50) @ (A - B).T)
+    found = fisher_divergence(lambda X: X @ A.T, lambda X: X @ B.T, X)
+    assert isinstance(found, float)
+    assert found == pytest.approx(expected)
+    assert fisher_divergence(lambda X: X @ B.T, lambda X: X @ A.T, X) == pytest.approx(expected)
+    assert fisher_divergence(lambda X: X @ A.T, lambda X: X @ A.T, X) == 0
+
+
+def test_fisher_divergence_of_gaussians_has_no_half():
+    n, v, w, d = 20000, 1.0, 2.0, 3
+    found = fisher_divergence(lambda X: -X / v, lambda X: -X / w, v**0.5 * rows(n, d))
+    # E‖x‖² (1/v - 1/w)², ‖x‖²/v being χ² with d degrees of freedom.
+    expected = d * v * (1 / v - 1 / w) ** 2
+    assert found == pytest.approx(expected, abs=4 * expected * (2 / (d * n)) ** 0.5)
+
+
+def test_fisher_divergence_weights_rows():
+    X, weights = rows(20, 2), np.random.RandomState(1).randint(0, 4, 20)
+    scores = (lambda X: np.sin(X), lambda X: -X)
+    repeated = fisher_divergence(*scores, np.repeat(X, weights, axis=0))
+    assert fisher_divergence(*scores, X, sample_weight=weights) == pytest.approx(repeated)
+    assert fisher_divergence(*scores, X, 7.5 * weights) == pytest.approx(repeated)
+    assert fisher_divergence(*scores, X) != pytest.approx(repeated, rel=1e-4)
+
+
+def test_fisher_divergence_is_the_mean_of_the_explicit_objective():
+    density, X = gaussian_mixture_1d(), rows(30, 1)
+    target = torch.from_numpy(density.score_function(X))
+    x = torch.from_numpy(X)
+    loss = objectives.explicit(lambda x, sigma: -x, x, torch.zeros_like(x), target)
+    found = fisher_divergence(density.score_function, lambda X: -X, X)
+    assert found == pytest.approx(loss.mean().item())
+
+
+def test_fisher_divergence_is_in_one_over_squared_units():
+    p, q = (random_gaussian_mixture(2, random_state=seed).score_function for seed in (1, 2))
+    X, c = rows(40, 2), 100.0
+    scaled = fisher_divergence(lambda Y: p(Y / c) / c, lambda Y: q(Y / c) / c, c * X)
+    assert scaled == pytest.approx(fisher_divergence(p, q, X) / c**2)
+
+
+def test_fisher_divergence_refuses_what_has_not_the_shape_of_a_score():
+    message = r"gave the shape \(5,\) for X of shape \(5, 2\); a score has the shape of X"
+    with pytest.raises(ValueError, match=message):
+        fisher_divergence(lambda X: X[:, 0], lambda X: X[:, 1], rows(5, 2))
+    with pytest.raises(ValueError, match=r"gave the shape \(5, 5\) for X of shape \(5, 1\)"):
+        fisher_divergence(lambda X: X, lambda X: X[:, 0], rows(5, 1))
+    with pytest.raises(ValueError, match="contains NaN"):
+        fisher_divergence(np.sin, np.cos, [[0.0], [np.nan]])
+
+
+# Copy rate
+
+
+def copy_rate_by_loop(X, X_train, exclude_self=False):
+    distinct = [np.array(row) for row in {tuple(row + 0.0) for row in X_train}]
+    queries = distinct if exclude_self else X
+    copies = 0
+    for query in queries:
+        others = [row for row in distinct if not (exclude_self and row is query)]
+        first, second = sorted(np.sqrt(((query - row) ** 2).sum()) for row in others)[:2]
+        copies += first < second / 3
+    return copies / len(queries)
+
+
+@pytest.mark.parametrize("exclude_self", [False, True])
+@pytest.mark.parametrize("d", [1, 2, 5])
+@pytest.mark.parametrize("grid", [None, 0.5])
+def test_copy_rate_is_that_of_two_loops(grid, d, exclude_self):
+    rng = np.random.RandomState(SEED)
+    X_train = rng.standard_normal((60, d))
+    if grid is not None:  # repeats and equal distances
+        X_train = np.round(X_train / grid) * grid
+    X_train = np.vstack([X_train, X_train[:20], X_train[:5]])
+    X = np.vstack([rng.standard_normal((30, d)), X_train[:10] + 0.01, X_train[10:15]])
+    expected = copy_rate_by_loop(X, X_train, exclude_self)
+    if not exclude_self:
+        assert 0.1 < expected < 1
+    assert copy_rate(X, X_train, exclude_self=exclude_self) == pytest.approx(expected)
+
+
+def test_copies_are_found_and_the_middle_between_rows_is_none():
+    X_train = 10 * np.arange(8.0)[:, None]
+    assert copy_rate(X_train, X_train) == 1
+    assert copy_rate(X_train + 2.4, X_train) == 1  # 2.4 to one, 7.6 to the next
+    assert copy_rate(X_train + 2.6, X_train) == 0.125  # 2.6, 7.4; the last one sees 2.6, 12.6
+    assert copy_rate(X_train[:-1] + 5, X_train) == 0
+    assert copy_rate(X_train, X_train, exclude_self=True) == pytest.approx(0)
+
+
+def test_repeats_and_the_order_of_training_rows_do_not_change_the_copy_rate():
+    X, X_train = rows(200, 2, 1), rows(50, 2, 2)
+    rate = copy_rate(X, X_train)
+    assert 0 < rate < 1
+    order = np.random.RandomState(3).permutation(150)
+    assert copy_rate(X, np.vstack([X_train] * 3)[order]) == rate
+    assert copy_rate(X[::-1], X_train) == rate
+    signed_zeros = np.array([[0.0], [-0.0], [10.0]])
+    assert copy_rate([[0.1]], signed_zeros) == 1
+
+
+@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("exclude_self", [False, True])
+def test_independent_rows_pass_for_copies_at_the_rate_of_chance(exclude_self, d):
+    # Where the density is even, (d_1/d_2)^d is U(0, 1). Neighbouring rows share distances: with
+    # themselves excluded they are about twice as uncertain as independent ones.
+    n = 4000
+    rng = np.random.RandomState(SEED)
+    X_train, X = rng.uniform(size=(2, n, d))
+    rate = copy_rate(X_train if exclude_self else X, X_train, exclude_self=exclude_self)
+    p = 3.0**-d
+    assert rate == pytest.approx(p, abs=4 * (2 * p * (1 - p) / n) ** 0.5)
+
+
+@pytest.mark.parametrize(("exclude_self", "needed"), [(False, 2), (True, 3)])
+def test_copy_rate_needs_two_other_rows(exclude_self, needed):
+    X_train = np.repeat(np.arange(needed - 1.0), 5)[:, None]
+    message = rf"X_train has {needed - 1} distinct row\(s\); the ratio .* needs {needed}"
+    with pytest.raises(ValueError, match=message):
+        copy_rate(X_train, X_train, exclude_self=exclude_self)
+    X_train = np.arange(float(needed))[:, None]
+    assert 0 <= copy_rate(X_train, X_train, exclude_self=exclude_self) <= 1
+
+
+def test_copy_rate_refuses_missing_values_and_other_widths():
+    with pytest.raises(ValueError, match="contains NaN"):
+        copy_rate([[np.nan]], [[0.0], [1.0]])
+    with pytest.raises(ValueError, match="2 features.* 1 features"):
+        copy_rate([[0.0, 1.0]], [[0.0], [1.0]])
+
+
+# Classifier two-sample test
+
+
+def test_c2st_is_a_half_for_one_law_and_one_for_far_samples():
+    X, same, other = rows(300, 2, 1), rows(300, 2, 2), rows(300, 2, 3)
+    # The area under the curve of 300 against 300 rows has a standard error of .024.
+    assert c2st(X, same, random_state=SEED) == pytest.approx(0.5, abs=0.1)
+    assert c2st(X, other + 20, random_state=SEED) > 0.999
+    assert 0.6 < c2st(X, other + 0.7, random_state=SEED) < 0.95
+
+
+def test_c2st_sees_dependence_that_no_single_column_shows():
+    X = rows(300, 2, 1)
+    angle = rows(300, 1, 2)
+    dependent = np.hstack([angle, angle + 0.1 * rows(300, 1, 3)])
+    assert c2st(X, dependent, random_state=SEED) > 0.85
+
+
+def test_c2st_cuts_the_larger_sample_to_the_size_of_the_smaller(monkeypatch):
+    seen = {}
+
+    def record(classifier, X, y, *, cv, scoring):
+        seen.update(X=X, y=y, cv=cv, scoring=scoring)
+        return np.array([0.25, 0.75])
+
+    monkeypatch.setattr("skscore.metrics.cross_val_score", record)
+    X, Y = rows(60, 2, 1), rows(400, 2, 2)
+    assert c2st(X, Y, cv=3, random_state=SEED) == 0.5
+    assert (np.bincount(seen["y"]) == [60, 60]).all()
+    assert seen["cv"].get_n_splits() == 3
+    assert seen["scoring"] == "roc_auc"
+    real, synthetic = ({tuple(row) for row in seen["X"][seen["y"] == k]} for k in (0, 1))
+    assert real == {tuple(row) for row in X}
+    assert len(synthetic) == 60
+    assert synthetic < {tuple(row) for row in Y}
+    assert synthetic != {tuple(row) for row in Y[:60]}
+
+
+def test_c2st_follows_its_seed():
+    X, Y = rows(60, 2, 1), rows(90, 2, 2) + 0.5
+    a, b, other = (c2st(X, Y, cv=2, random_state=seed) for seed in (1, 1, 2))
+    assert a == b
+    assert a != other
+
+
+def test_c2st_refuses_missing_values():
+    with pytest.raises(ValueError, match="contains NaN"):
+        c2st([[np.nan]] * 10, rows(10, 1))
