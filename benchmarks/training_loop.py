@@ -33,12 +33,12 @@ def plain_loop(network, loss, rows, watched, plan):
     iterator = BatchIterator(
         rows,
         plan.batch_size,
-        plan.max_steps // 40,
+        plan.max_steps // 25,
         plan.max_steps,
         torch_generator(plan.seed),
     )
-    n_draws = 8192 // len(watched)
-    validation = ValidationIterator(watched, 8192 // n_draws, n_draws, plan.seed)
+    n_draws = 4096 // len(watched)
+    validation = ValidationIterator(watched, 4096 // n_draws, n_draws, plan.seed)
     best, best_state, step = float("inf"), None, 0
     while step < plan.max_steps:
         for batch, _ in iterator:

@@ -20,7 +20,6 @@ import torch
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import (
-    HasMethods,
     Interval,
     StrOptions,
     validate_parameter_constraints,
@@ -77,7 +76,7 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "warm_start": ["boolean"],
-        "device": [str, HasMethods(["type"])],
+        "device": [str, torch.device],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
     }

@@ -32,8 +32,9 @@ from skscore._validation import Array, torch_generator
 
 __all__ = ["Latest", "LowestLoss", "ScoreNet", "Selection", "TrainingPlan", "train"]
 
-_VALIDATIONS = 40
-_VALIDATION_BATCH = 8192
+_VALIDATIONS = 25
+_MIN_STEPS_BETWEEN = 10
+_VALIDATION_BATCH = 4096
 _EMA_DECAY = 0.99
 _GRADIENT_NORM = 10.0
 
@@ -337,7 +338,7 @@ def _build_net(
         max_epochs=plan.max_steps,
         batch_size=plan.batch_size,
         iterator_train=BatchIterator,
-        iterator_train__n_steps=max(1, plan.max_steps // _VALIDATIONS),
+        iterator_train__n_steps=max(_MIN_STEPS_BETWEEN, plan.max_steps // _VALIDATIONS),
         iterator_train__max_steps=plan.max_steps,
         iterator_train__generator=torch_generator(plan.seed, device),
         iterator_valid=ValidationIterator,

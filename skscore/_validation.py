@@ -47,8 +47,8 @@ def torch_generator(seed: int, device: str | torch.device = "cpu") -> torch.Gene
     return torch.Generator(device=device).manual_seed(seed)
 
 
-def check_device(device: str) -> torch.device:
-    """Return the torch device; raise if this machine does not have it."""
+def check_device(device: str | torch.device) -> torch.device:
+    """Return the torch device; raise if it is no device, or CUDA and this machine has none."""
     try:
         checked = torch.device(device)
     except (RuntimeError, TypeError) as error:
@@ -112,7 +112,7 @@ def collapse_duplicates(X: Array, sample_weight: Array | None) -> tuple[Array, A
     kept = weights > 0
     if not kept.any():
         raise ValueError("sample_weight is zero for every row; give a positive weight to some.")
-    # Adding 0.0 makes -0.0 and 0.0 one value for np.unique, which compares bytes.
+    # Adding 0.0 turns -0.0 into 0.0: which of the two np.unique keeps depends on the order of rows.
     rows, inverse = np.unique(X[kept] + 0.0, axis=0, return_inverse=True)
     inverse = inverse.reshape(-1)
     # Weights are added in ascending order: sums of floats must not depend on the order of rows.

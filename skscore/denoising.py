@@ -8,6 +8,7 @@ With x_σ = x + σε and D(x_σ) = E[x | x_σ],
 
 from typing import Any
 
+import torch
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -70,7 +71,7 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
         Share of the distinct rows that is held out.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit.
-    device : str, default="cpu"
+    device : str or torch.device, default="cpu"
         Where to compute: "cpu", "cuda", "cuda:0".
     verbose : int or bool, default=False
         Whether to show a progress bar.
@@ -135,7 +136,7 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
         warm_start: bool = False,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         verbose: int | bool = False,
         random_state: RandomState = None,
     ) -> None:

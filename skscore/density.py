@@ -9,6 +9,7 @@ s(x) = ∇ log p(x), as the minimiser of one of
 
 from typing import Any, ClassVar
 
+import torch
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -78,7 +79,7 @@ class ScoreMatchingDensity(LangevinEstimator):
         Share of the distinct rows that is held out.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit.
-    device : str, default="cpu"
+    device : str or torch.device, default="cpu"
         Where to compute: "cpu", "cuda", "cuda:0".
     verbose : int or bool, default=False
         Whether to show a progress bar.
@@ -154,7 +155,7 @@ class ScoreMatchingDensity(LangevinEstimator):
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
         warm_start: bool = False,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         verbose: int | bool = False,
         random_state: RandomState = None,
     ) -> None:

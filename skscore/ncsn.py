@@ -53,7 +53,7 @@ class NCSNGenerator(ScoreEstimator):
 
     Parameters
     ----------
-    sigma_min, sigma_max : float, default=0.002, 10.0
+    sigma_min, sigma_max : float, default=0.005, 10.0
         The smallest and the largest noise level, in units of the standard deviation of each
         feature with ``standardize=True``, in those of X without.
     n_levels : int or None, default=None
@@ -87,10 +87,10 @@ class NCSNGenerator(ScoreEstimator):
         Whether each feature is brought to mean 0 and variance 1 inside. Scores, denoised rows and
         samples come out in the units of X either way.
     max_steps : int or "auto", default="auto"
-        Gradient steps. "auto" grows as √n from 2000 up to 30 000, with 4000 for 1000 rows.
-    batch_size : int, default=256
+        Gradient steps. "auto" grows as √n from 2000 up to 30 000, with 2500 for 1000 rows.
+    batch_size : int, default=512
         Rows in a batch.
-    lr : float, default=4e-3
+    lr : float, default=8e-3
         Largest learning rate; it warms up and falls along a cosine.
     optimizer : "adamw" or callable, default="adamw"
         AdamW, or a class of torch.optim.
@@ -107,7 +107,7 @@ class NCSNGenerator(ScoreEstimator):
         Share of the distinct rows that ``early_stopping="loss"`` holds out.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit.
-    device : str, default="cpu"
+    device : str or torch.device, default="cpu"
         Where to compute: "cpu", "cuda", "cuda:0".
     verbose : int or bool, default=False
         Whether to show a progress bar.
@@ -173,7 +173,7 @@ class NCSNGenerator(ScoreEstimator):
 
     def __init__(
         self,
-        sigma_min: float = 0.002,
+        sigma_min: float = 0.005,
         sigma_max: float = 10.0,
         *,
         n_levels: int | None = None,
@@ -186,14 +186,14 @@ class NCSNGenerator(ScoreEstimator):
         parametrization: str = "preconditioned",
         standardize: bool = True,
         max_steps: int | str = "auto",
-        batch_size: int = 256,
-        lr: float = 4e-3,
+        batch_size: int = 512,
+        lr: float = 8e-3,
         optimizer: Any = "adamw",
         callbacks: Any = None,
         early_stopping: bool | str = True,
         validation_fraction: float = 0.1,
         warm_start: bool = False,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         verbose: int | bool = False,
         random_state: RandomState = None,
     ) -> None:
@@ -259,7 +259,7 @@ class NCSNGenerator(ScoreEstimator):
         return super()._make_selection(z, seed)
 
     def _default_max_steps(self, n_rows: int) -> int:
-        return int(np.clip(4000 * (n_rows / 1000) ** 0.5, 2000, 30_000))
+        return int(np.clip(2500 * (n_rows / 1000) ** 0.5, 2000, 30_000))
 
     def _draw_watched(self, module: nn.Module, seed: int) -> Array:
         """Draw rows from the network in training, alike every time but for its weights."""

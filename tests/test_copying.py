@@ -88,3 +88,15 @@ def test_fresh_rows_of_the_same_law_pass_and_copies_with_a_little_noise_do_not()
     assert selection.improves(fresh, 0.0)
     noisy = ROWS[rng.randint(len(ROWS), size=1000)] + 0.002 * rng.standard_normal((1000, 2))
     assert not selection.improves(noisy, 0.0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_not_finite_are_never_kept(value):
+    selection = LatestOriginal(ROWS, lambda module: module)
+    broken = draws(0)
+    broken[7, 1] = value
+    # Not as the first one either; the first that can be judged is.
+    found = [selection.improves(drawn, 0.0) for drawn in (broken, draws(900), draws(10), broken)]
+    assert found == [False, True, True, False]
+    assert selection.kept == pytest.approx(0.01)
+    np.testing.assert_allclose(selection.rates, [np.nan, 0.9, 0.01, np.nan])

@@ -156,7 +156,7 @@ def test_mean_and_scale_are_state_and_not_parameters():
 
 
 @pytest.mark.parametrize("sigma_conditioned", [True, False])
-@pytest.mark.parametrize("hidden_units", [(), (5,), (8, 8, 8), (8, 4, 4, 6), [D, D]])
+@pytest.mark.parametrize("hidden_units", [(), (5,), (8, 8, 8), (8, 4, 4, 6), [D + 1, D + 1]])
 def test_the_raw_network_of_any_widths_starts_at_zero(hidden_units, sigma_conditioned):
     F = mlp(hidden_units=hidden_units, random_head=False, sigma_conditioned=sigma_conditioned)
     x, sigma = points()
@@ -191,7 +191,7 @@ def test_the_gradient_reaches_every_parameter_once_the_head_has_moved(
 
 def mlp_by_hand(F, x, sigma, residual):
     """The network written out, for layers whose residual connections are told."""
-    h = x
+    h = torch.cat([x, torch.zeros(len(x), x.shape[1] % 2, dtype=x.dtype)], 1)
     for i, layer in enumerate(F.layers):
         a = layer(h)
         if F.embedding is not None:
@@ -208,13 +208,26 @@ def mlp_by_hand(F, x, sigma, residual):
         ((5,), [False]),
         ((8, 8, 8), [False, True, True]),
         ((8, 4, 4, 6), [False, False, True, False]),
-        ((D, D), [False, True]),
+        ((D + 1, D + 1), [False, True]),
     ],
 )
 def test_layers_of_equal_width_are_joined_by_a_residual(hidden_units, residual, sigma_conditioned):
     F = mlp(hidden_units=hidden_units, sigma_conditioned=sigma_conditioned)
     x, sigma = points()
     torch.testing.assert_close(F(x, sigma), mlp_by_hand(F, x, sigma, residual))
+
+
+def test_an_odd_number_of_features_is_padded_by_a_column_that_counts_for_nothing():
+    x, sigma = points(d=3)
+    F = mlp(d=3)
+    before = F(x, sigma)
+    assert [mlp(d=d).layers[0].in_features for d in (1, 2, 3, 4)] == [2, 2, 4, 4]
+    with torch.no_grad():
+        F.layers[0].weight[:, 3] = 1e3
+    torch.testing.assert_close(F(x, sigma), before)
+    with torch.no_grad():
+        F.layers[0].weight[:, 2] = 1e3
+    assert (F(x, sigma) - before).abs().max() > 0.1
 
 
 def test_the_noise_level_is_read_by_a_conditioned_network_alone():
@@ -233,7 +246,7 @@ def test_a_row_of_output_depends_on_its_row_of_input_alone(sigma_conditioned):
 
 
 @pytest.mark.parametrize("n_frequencies", [0, 1, 4])
-def test_the_embedding_is_a_quarter_of_the_logarithm_and_its_waves(n_frequencies):
+def test_the_embedding_is_a_quarter_of_the_logarithm_its_square_and_waves(n_frequencies):
     embedding = SigmaEmbedding(n_frequencies).double()
     sigma = points()[1]
     c = sigma.log() / 4
@@ -241,5 +254,5 @@ def test_the_embedding_is_a_quarter_of_the_logarithm_and_its_waves(n_frequencies
     waves += [torch.cos(2**k * c) for k in range(n_frequencies)]
     features = embedding(sigma)
     assert features.shape == (len(sigma), embedding.n_features_out)
-    torch.testing.assert_close(features, torch.cat([c, *waves], 1))
+    torch.testing.assert_close(features, torch.cat([c, c**2, *waves], 1))
     assert not list(embedding.parameters())
