@@ -48,7 +48,7 @@ def main(budget="full"):
     axes[0, 0].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     ax, bar = fig.add_axes((0.68, 0.58, 0.3, 0.367)), fig.add_axes((0.68, 0.56, 0.3, 0.012))
     image = ax.imshow(np.tril(r_real) + np.triu(r_new, 1), "RdBu_r", vmin=-1, vmax=1)
-    ax.set(title="correlations: real below the diagonal, synthetic above", xticks=[])
+    ax.set(title="correlations: real lower, synthetic upper", xticks=[])
     ax.set_yticks(range(13), wine.columns.str.removesuffix("_of_diluted_wines"))
     fig.colorbar(image, cax=bar, orientation="horizontal", ticks=[-1, -0.5, 0, 0.5, 1])
     fig.savefig("synthetic.png")

@@ -90,7 +90,7 @@ class NCSNGenerator(ScoreEstimator):
         Gradient steps. "auto" grows as √n from 2000 up to 30 000, with 2500 for 1000 rows.
     batch_size : int, default=512
         Rows in a batch.
-    lr : float, default=8e-3
+    lr : float, default=5e-3
         Largest learning rate; it warms up and falls along a cosine.
     optimizer : "adamw" or callable, default="adamw"
         AdamW, or a class of torch.optim.
@@ -187,7 +187,7 @@ class NCSNGenerator(ScoreEstimator):
         standardize: bool = True,
         max_steps: int | str = "auto",
         batch_size: int = 512,
-        lr: float = 8e-3,
+        lr: float = 5e-3,
         optimizer: Any = "adamw",
         callbacks: Any = None,
         early_stopping: bool | str = True,
