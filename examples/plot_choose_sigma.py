@@ -2,8 +2,8 @@ r"""
 Choose the noise level
 ======================
 
-A score learnt at a small noise level is noisy, at a large one blurred. ``GridSearchCV`` finds the
-best by held-out rows, through a constant minus the Fisher divergence,
+A score learnt at a small noise level is noisy, at a large one blurred. ``score`` of held-out rows
+is a constant minus the Fisher divergence, and finds the best:
 
 .. math:: -E\left[\| s_\sigma \|^2 + 2\, \text{tr} \nabla s_\sigma \right]
     = E \| \nabla \log p \|^2 - D_F(p, s_\sigma) .
@@ -25,38 +25,32 @@ from skscore.metrics import fisher_divergence
 
 def minus_denoising_loss(model, X, y=None):
     sigma, noise = model.sigma * model.scale_, np.random.RandomState(0).normal(size=X.shape)
-    score = model.score_function(X + sigma * noise)
-    return -np.mean(np.sum((score + noise / sigma) ** 2, axis=1))
+    return -np.mean((model.score_function(X + sigma * noise) + noise / sigma) ** 2)
 
 
 def main(budget="full"):
     n_sigmas, cv, steps = (12, 5, "auto") if budget == "full" else (3, 2, 60)
-    ring, sigmas = ring_of_gaussians(), np.geomspace(0.01, 1, n_sigmas)
-    X, fresh = ring.sample(1000, random_state=0), ring.sample(10_000, random_state=1)
+    p, sigmas = ring_of_gaussians(), np.geomspace(0.01, 1, n_sigmas)
+    X, fresh = p.sample(1000, random_state=0), p.sample(10_000, random_state=1)
     scoring = {"fisher": lambda model, X, y=None: model.score(X), "denoising": minus_denoising_loss}
     estimator = DenoisingScoreEstimator(max_steps=steps, random_state=0)
     search = GridSearchCV(estimator, {"sigma": sigmas}, cv=cv, scoring=scoring, refit="fisher")
     results = search.fit(X).cv_results_
     fits = [clone(estimator).set_params(sigma=s).fit(X).score_function for s in sigmas]
-    truth = [fisher_divergence(fit, ring.score_function, fresh) for fit in fits]
-    by_loss = sigmas[np.argmax(results["mean_test_denoising"])]
-    chosen = [search.best_params_["sigma"], sigmas[np.argmin(truth)], by_loss]
+    truth = [fisher_divergence(s, p.score_function, fresh) for s in fits]
+    loss = -results["mean_test_denoising"]
+    chosen = [search.best_params_["sigma"], sigmas[np.argmin(truth)], sigmas[np.argmin(loss)]]
     print("σ by held-out score, by the truth, by denoising loss:", *np.round(chosen, 3))
     fig, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
     mean, error = results["mean_test_fisher"], results["std_test_fisher"] / np.sqrt(cv)
     axes[0].fill_between(sigmas, mean - error, mean + error, color="#33638d", alpha=0.25, lw=0)
     axes[0].semilogx(sigmas, mean, "o-", color="#33638d")
     axes[1].loglog(sigmas, truth, "o-", color="#e8833a")
-    axes[2].loglog(sigmas, -results["mean_test_denoising"], "o-", color="0.45")
-    titles = [
-        "Held-out score, ± standard error",
-        "True Fisher divergence",
-        "Denoising loss: the trap",
-    ]
+    axes[2].loglog(sigmas, loss, "o-", color="0.45")
+    titles = ["Held-out score", "True Fisher divergence", "Denoising loss: the trap"]
     for ax, sigma, title in zip(axes, chosen, titles, strict=True):
-        ax.axvline(sigma, color="0.2", ls=":", label=f"best: σ = {sigma:.2g}")
-        ax.set(title=title, xlabel="σ  [standard deviations]")
-        ax.legend(frameon=False)
+        ax.axvline(sigma, color="0.2", ls=":")
+        ax.set(title=f"{title}: σ = {sigma:.2g}", xlabel="σ  [standard deviations]")
     plt.show()
 
 
