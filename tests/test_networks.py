@@ -196,7 +196,7 @@ def mlp_by_hand(F, x, sigma, residual):
         a = layer(h)
         if F.embedding is not None:
             a = a + F.embedding(sigma) @ F.sigma_layers[i].weight.T
-        a = a * torch.sigmoid(a)
+        a = torch.tanh(a)
         h = h + a if residual[i] else a
     return F.head(h)
 
