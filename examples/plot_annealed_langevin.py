@@ -33,22 +33,18 @@ def main(budget="full"):
         n_sampling_steps=n_steps,
         random_state=0,
     ).fit(X)
-    drawn, colors = {"data, true 0.80 and 0.20": X[:n_samples]}, ["0.4", "#e8833a", "#33638d"]
+    drawn, colors = {"Data": X[:n_samples]}, ["0.4", "#e8833a", "#33638d"]
     for sampler, steps in (("langevin", 10 * n_steps), ("annealed_langevin", n_steps)):
         generator.set_params(sampler=sampler, n_sampling_steps=steps)  # needs no second fit
-        drawn[sampler.replace("_", " ")] = generator.sample(n_samples, random_state=0)
-    fig, axes = plt.subplots(
-        1, 3, figsize=(12, 4.6), sharex=True, sharey=True, layout="constrained"
-    )
+        drawn[sampler.replace("_", " ").capitalize()] = generator.sample(n_samples, random_state=0)
+    fig, axes = plt.subplots(1, 3, figsize=(12, 4.4), sharey=True, layout="constrained")
     for ax, (name, rows), color in zip(axes, drawn.items(), colors, strict=True):
-        upper = rows.sum(axis=1) > 0
-        print(f"{name:24s} weight of the large mode: {upper.mean():.3f}")
+        weight = (rows.sum(axis=1) > 0).mean()
+        print(f"{name:18s} weight of the large mode: {weight:.3f}")
         ax.plot(*rows.T, ".", color=color, alpha=0.35, ms=4)
-        for share, at in ((upper.mean(), 5), (1 - upper.mean(), -5)):
-            ax.annotate(f"{share:.2f}", (at, at + 4), ha="center", fontsize=13)
-        ax.set(
-            title=f"{name}: weights", xlabel="$x_1$", aspect="equal", xlim=(-11, 11), ylim=(-11, 11)
-        )
+        for share, at in ((weight, 5), (1 - weight, -5)):
+            ax.annotate(f"{share:.2f}", (at + 4.5, at), va="center", fontsize=13)
+        ax.set(title=name, xlabel="$x_1$", aspect="equal", xlim=(-11, 13), ylim=(-11, 11))
     axes[0].set_ylabel("$x_2$")
     plt.show()
 

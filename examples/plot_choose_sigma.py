@@ -47,10 +47,11 @@ def main(budget="full"):
     axes[0].semilogx(sigmas, mean, "o-", color="#33638d")
     axes[1].loglog(sigmas, truth, "o-", color="#e8833a")
     axes[2].loglog(sigmas, loss, "o-", color="0.45")
-    titles = ["Held-out score", "True Fisher divergence", "Denoising loss: the trap"]
-    for ax, sigma, title in zip(axes, chosen, titles, strict=True):
+    titles = ["Held-out score ± s.e.", "True Fisher divergence", "Denoising loss: the trap"]
+    labels = ["constant − $D_F$  [1/σ²]", "$D_F$  [1/x²]", "loss  [1/x²]"]
+    for ax, sigma, title, label in zip(axes, chosen, titles, labels, strict=True):
         ax.axvline(sigma, color="0.2", ls=":")
-        ax.set(title=f"{title}: σ = {sigma:.2g}", xlabel="σ  [standard deviations]")
+        ax.set(title=f"{title}: σ = {sigma:.2g}", xlabel="σ  [sd of X]", ylabel=label)
     plt.show()
 
 
