@@ -20,7 +20,7 @@ from skscore.datasets import two_modes
 
 
 def main(budget="full"):
-    max_steps, n_samples, n_steps = ("auto", 2000, 100) if budget == "full" else (300, 300, 15)
+    max_steps, n_samples, n_steps = ("auto", 2000, 100) if budget == "full" else (200, 200, 15)
     density = two_modes()
     X = density.sample(2000, random_state=0)
     generator = NCSNGenerator(
