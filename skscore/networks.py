@@ -59,8 +59,7 @@ class ScoreMLP(nn.Module):
     """Residual multilayer perceptron F(x, σ) with a zero-initialised last layer.
 
     Layers of equal width are joined by a residual connection; each hidden layer sees the embedded
-    noise level. tanh saturates as the posterior of a mixture does: at equal time it learns
-    separated modes better than SiLU, and smooth densities as well.
+    noise level. tanh saturates as the posterior of a mixture does.
 
     Parameters
     ----------

@@ -34,12 +34,14 @@ def log_normal(x: Array, variance: Array | float) -> Array:
 
 
 def check_positive(**values: float) -> None:
+    """Raise unless each value is a positive finite number; the message names it."""
     for name, value in values.items():
         if not (isinstance(value, Real) and 0 < value < math.inf):
             raise ValueError(f"{name}={value!r} is not a positive finite number.")
 
 
 def check_count(name: str, value: int, minimum: int) -> None:
+    """Raise unless the value is an integer of at least the minimum."""
     if not isinstance(value, Integral) or value < minimum:
         raise ValueError(f"{name}={value!r} is not an integer of at least {minimum}.")
 
