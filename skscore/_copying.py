@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from skscore._validation import Array
 from skscore.metrics import copy_rate
@@ -58,7 +58,7 @@ class LatestOriginal:
         self.rates: list[float] = []
         self.kept = math.nan
 
-    def improves(self, module: nn.Module, loss: float) -> bool:
+    def improves(self, module: nn.Module, losses: Tensor) -> bool:
         """Whether samples of the module copy no more than chance."""
         drawn = self.draw(module)
         if not np.isfinite(drawn).all():

@@ -8,6 +8,10 @@ are taken with frozen noise. The denoising loss carries the weight
 
 under which the best linear denoiser of Gaussian data with variance σ_data² has the loss 1 at every
 σ (Karras et al., NeurIPS 2022: their λ, in terms of the score).
+
+The term ε·s(x + σε) of that loss has the mean O(σ) and the variance O(1): at a small σ the signal
+drowns. Mirrored noise, the mean over ε and -ε, cancels all odd orders of ε, and with them the
+variance of order one.
 """
 
 import torch
@@ -71,14 +75,18 @@ class DenoisingLoss(RowLoss):
         The law of σ.
     sigma_data : float
         Root mean square of the standard deviations of the features.
+    mirrored : bool, default=False
+        Whether each draw of (σ, ε) is used as (σ, -ε) too, at the cost of a second pass. It pays
+        for one small σ; over a law of many, draws of further rows are worth as much.
     """
 
     n_draws = 8
 
-    def __init__(self, sigma_law: SigmaLaw, sigma_data: float) -> None:
+    def __init__(self, sigma_law: SigmaLaw, sigma_data: float, *, mirrored: bool = False) -> None:
         super().__init__()
         self.sigma_law = sigma_law
         self.sigma_data = sigma_data
+        self.mirrored = mirrored
 
     def forward(
         self, score_fn: ScoreFn, x: Tensor, generator: torch.Generator, n_draws: int = 1
@@ -94,6 +102,8 @@ class DenoisingLoss(RowLoss):
             x = x.repeat_interleave(n_draws, dim=0)
         noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=x.dtype)
         sigma = self.sigma_law.quantile(u.to(x))
+        if self.mirrored:
+            x, sigma, noise = x.repeat(2, 1), sigma.repeat(2, 1), torch.cat([noise, -noise])
         weight = sigma.square() * (1 + (sigma / self.sigma_data).square()) / d
         loss = objectives.denoising(score_fn, x, sigma, noise.to(x.device))
-        return (weight[:, 0] * loss).reshape(n, n_draws).mean(1)
+        return (weight[:, 0] * loss).reshape(-1, n, n_draws).mean((0, 2))

@@ -30,9 +30,18 @@ from skscore._batches import Batch, BatchIterator, Rows, ValidationIterator
 from skscore._losses import RowLoss
 from skscore._validation import Array, torch_generator
 
-__all__ = ["Latest", "LowestLoss", "ScoreNet", "Selection", "TrainingPlan", "train"]
+__all__ = [
+    "Latest",
+    "LatestNearLowest",
+    "LowestLoss",
+    "ScoreNet",
+    "Selection",
+    "TrainingPlan",
+    "train",
+]
 
 _VALIDATIONS = 25
+_PATIENCE = _VALIDATIONS / 4
 _MIN_STEPS_BETWEEN = 10
 _VALIDATION_BATCH = 4096
 _EMA_DECAY = 0.99
@@ -99,25 +108,49 @@ class Selection(Protocol):
 
     patience: float
 
-    def improves(self, module: nn.Module, loss: float) -> bool:
-        """Whether this validation is to be kept instead of the one kept so far."""
+    def improves(self, module: nn.Module, losses: Tensor) -> bool:
+        """Whether this validation is to be kept instead of the one kept so far.
+
+        ``losses`` are those of the watched rows, times their weights, which have the mean 1.
+        """
         ...
 
 
 class LowestLoss:
     """Keep the validation with the lowest held-out loss."""
 
-    # A quarter of the budget.
-    patience = _VALIDATIONS / 4
+    patience = _PATIENCE
 
     def __init__(self) -> None:
         self.best = math.inf
 
-    def improves(self, module: nn.Module, loss: float) -> bool:
+    def improves(self, module: nn.Module, losses: Tensor) -> bool:
         """Whether the loss is the lowest so far."""
+        loss = losses.mean().item()
         better = loss < self.best
         self.best = min(loss, self.best)
         return better
+
+
+class LatestNearLowest:
+    """Keep the last validation whose loss is within one standard error of the lowest.
+
+    The error is that of the mean of paired differences, row by row. Where the held-out rows cannot
+    tell two networks apart, the later one has been trained at a lower learning rate.
+    """
+
+    patience = _PATIENCE
+
+    def __init__(self) -> None:
+        self.lowest: Tensor | None = None
+
+    def improves(self, module: nn.Module, losses: Tensor) -> bool:
+        """Whether no lower loss is told apart from this one."""
+        if self.lowest is None or losses.mean() < self.lowest.mean():
+            self.lowest = losses
+            return True
+        excess = losses - self.lowest
+        return bool(excess.mean() <= excess.std(correction=0) / len(excess) ** 0.5)
 
 
 class Latest:
@@ -125,7 +158,7 @@ class Latest:
 
     patience = math.inf
 
-    def improves(self, module: nn.Module, loss: float) -> bool:
+    def improves(self, module: nn.Module, losses: Tensor) -> bool:
         """Return True: later is better."""
         return True
 
@@ -145,26 +178,33 @@ class Budget(Callback):
         self.diverged_ = False
         self.ended_ = False
         self.curve_: list[tuple[int, float]] = []
+        self.losses_: list[Tensor] = []
         self.bar_ = tqdm(
             total=self.plan.max_steps, desc="training", unit="step", disable=not self.plan.verbose
         )
 
-    def on_batch_end(self, net: NeuralNet, *, training: bool = False, **kwargs: Any) -> None:
-        if training:
-            self.n_steps_ += 1
-            self.bar_.update()
-            if not math.isfinite(net.history[-1, "batches", -1, "train_loss"]):
-                self._diverge()
+    def on_batch_end(
+        self, net: NeuralNet, batch: Any = None, *, training: bool = False, **kwargs: Any
+    ) -> None:
+        if not training:
+            _, weights = batch
+            self.losses_.append(kwargs["y_pred"] * weights)
+            return
+        self.n_steps_ += 1
+        self.bar_.update()
+        if not math.isfinite(net.history[-1, "batches", -1, "train_loss"]):
+            self._diverge()
 
     def on_epoch_end(self, net: "ScoreNet", **kwargs: Any) -> None:
-        loss = net.history[-1, "valid_loss"]
+        loss, losses = net.history[-1, "valid_loss"], torch.cat(self.losses_)
+        self.losses_ = []
         if not math.isfinite(loss):
             self._diverge()
         self.curve_.append((self.n_steps_, loss))
         self.bar_.set_postfix_str(f"loss {loss:.4g}")
         if not all(p.isfinite().all() for p in net.average.parameters()):
             self._diverge()
-        if self.selection.improves(net.average, loss):
+        if self.selection.improves(net.average, losses):
             self.best_step_ = self.n_steps_
             self.best_state_ = {k: v.clone() for k, v in net.average.state_dict().items()}
             self.misses_ = 0

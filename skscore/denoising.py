@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skscore._langevin import LangevinEstimator
 from skscore._losses import DenoisingLoss, RowLoss
-from skscore._training import Selection
+from skscore._training import LatestNearLowest, Selection
 from skscore._validation import Array, RandomState
 from skscore.noise import FixedSigma
 
@@ -56,17 +56,17 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
         samples come out in the units of X either way.
     max_steps : int or "auto", default="auto"
         Gradient steps. "auto" grows as √n, from 1000 up to 20 000.
-    batch_size : int, default=256
-        Rows in a batch.
-    lr : float, default=4e-3
+    batch_size : int, default=128
+        Rows in a batch; each is blurred by ε and by -ε.
+    lr : float, default=2e-3
         Largest learning rate; it warms up and falls along a cosine.
     optimizer : "adamw" or callable, default="adamw"
         AdamW, or a class of torch.optim.
     callbacks : list of skorch callbacks, default=None
         Added to those of the training.
     early_stopping : bool, default=True
-        Whether part of the rows is held out, training ends when their loss no longer falls, and the
-        weights of the lowest held-out loss are kept.
+        Whether part of the rows is held out, training ends when their loss rises, and the last
+        weights are kept whose held-out loss is within one standard error of the lowest.
     validation_fraction : float, default=0.1
         Share of the distinct rows that is held out.
     warm_start : bool, default=False
@@ -129,8 +129,8 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
         parametrization: str = "preconditioned",
         standardize: bool = True,
         max_steps: int | str = "auto",
-        batch_size: int = 256,
-        lr: float = 4e-3,
+        batch_size: int = 128,
+        lr: float = 2e-3,
         optimizer: Any = "adamw",
         callbacks: Any = None,
         early_stopping: bool = True,
@@ -164,7 +164,10 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
         return super()._learn(*args)
 
     def _make_loss(self, sigma_data: float) -> RowLoss:
-        return DenoisingLoss(FixedSigma(self.sigma_), sigma_data)
+        return DenoisingLoss(FixedSigma(self.sigma_), sigma_data, mirrored=True)
+
+    def _make_selection(self, z: Array, seed: int) -> Selection:
+        return LatestNearLowest() if self._holds_out() else super()._make_selection(z, seed)
 
     def score_function(self, X: Any, sigma: float | None = None) -> Array:
         """Return the score of the blurred density, ∇ log p_σ(x), in the units of X.

@@ -2,11 +2,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from skscore._copying import LatestOriginal
 from skscore.metrics import copy_rate
 
 SEED = 0
+NO_LOSSES = torch.full((3,), math.nan)
 ROWS = np.random.RandomState(SEED).uniform(size=(200, 2))
 
 
@@ -56,7 +58,7 @@ def test_the_reference_is_the_rate_of_the_rows_among_themselves():
 def test_the_latest_validation_that_does_not_copy_is_kept(n_copies, improves, kept):
     draw = Draws()
     selection = LatestOriginal(ROWS, draw)
-    found = [selection.improves(module, loss=math.nan) for module in n_copies]
+    found = [selection.improves(module, NO_LOSSES) for module in n_copies]
     assert found == improves
     assert selection.kept == pytest.approx(kept)
     assert selection.rates == pytest.approx([n / 1000 for n in n_copies])
@@ -64,10 +66,10 @@ def test_the_latest_validation_that_does_not_copy_is_kept(n_copies, improves, ke
 
 
 def test_the_loss_has_no_say():
-    for losses in ([1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [math.inf] * 3):
+    for losses in torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [math.inf] * 3]):
         selection = LatestOriginal(ROWS, Draws())
         modules = (0, 900, 10)
-        found = [selection.improves(m, loss) for m, loss in zip(modules, losses, strict=True)]
+        found = [selection.improves(m, row) for m, row in zip(modules, losses, strict=True)]
         assert found == [True, False, True]
 
 
@@ -76,18 +78,18 @@ def test_chance_ends_where_it_is_documented_to(n):
     last = math.floor(limit(n) * n)
     for n_copies, expected in ((last, True), (last + 1, False)):
         selection = LatestOriginal(ROWS, lambda module, m=n_copies: draws(m, n))
-        selection.improves(None, 0.0)  # the first one is kept anyway
-        assert selection.improves(None, 0.0) is expected
+        selection.improves(None, NO_LOSSES)  # the first one is kept anyway
+        assert selection.improves(None, NO_LOSSES) is expected
 
 
 def test_fresh_rows_of_the_same_law_pass_and_copies_with_a_little_noise_do_not():
     rng = np.random.RandomState(2)
     selection = LatestOriginal(ROWS, lambda module: module)
-    selection.improves(ROWS, 0.0)
+    selection.improves(ROWS, NO_LOSSES)
     fresh = rng.uniform(size=(1000, 2))
-    assert selection.improves(fresh, 0.0)
+    assert selection.improves(fresh, NO_LOSSES)
     noisy = ROWS[rng.randint(len(ROWS), size=1000)] + 0.002 * rng.standard_normal((1000, 2))
-    assert not selection.improves(noisy, 0.0)
+    assert not selection.improves(noisy, NO_LOSSES)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -96,7 +98,9 @@ def test_samples_that_are_not_finite_are_never_kept(value):
     broken = draws(0)
     broken[7, 1] = value
     # Not as the first one either; the first that can be judged is.
-    found = [selection.improves(drawn, 0.0) for drawn in (broken, draws(900), draws(10), broken)]
+    found = [
+        selection.improves(drawn, NO_LOSSES) for drawn in (broken, draws(900), draws(10), broken)
+    ]
     assert found == [False, True, True, False]
     assert selection.kept == pytest.approx(0.01)
     np.testing.assert_allclose(selection.rates, [np.nan, 0.9, 0.01, np.nan])

@@ -35,6 +35,7 @@ LOSSES = {
     "implicit": ImplicitLoss(),
     "sliced": SlicedLoss(),
     "denoising": DenoisingLoss(LogUniformSigma(0.1, 10.0), sigma_data=1.5),
+    "mirrored": DenoisingLoss(LogUniformSigma(0.1, 10.0), sigma_data=1.5, mirrored=True),
 }
 
 
@@ -116,6 +117,38 @@ def test_the_noise_of_the_denoising_loss_is_standard_normal(n_draws):
     assert (second_moments.diagonal() - 1).abs().max() < 2**0.5 * error
     assert second_moments.fill_diagonal_(0).abs().max() < error
     assert (noise * recorder.sigma.log()).mean(0).abs().max() < error * recorder.sigma.log().std()
+
+
+@pytest.mark.parametrize("n_draws", [1, 4])
+def test_the_mirrored_loss_is_the_mean_over_the_noise_and_its_opposite(n_draws):
+    x, recorder, law = rows(), Recorder(), LogUniformSigma(0.1, 10.0)
+    loss = DenoisingLoss(law, 1.5, mirrored=True)(recorder, x, generator(), n_draws)
+    (sigma, same), (x_plus, x_minus) = recorder.sigma.chunk(2), recorder.x.chunk(2)
+    assert torch.equal(sigma, same)
+    noise = (x_plus - x.repeat_interleave(n_draws, 0)) / sigma
+    weight = (sigma**2 * (1 + (sigma / 1.5) ** 2) / x.shape[1])[:, 0]
+    plus = weight * (score_fn(x_plus, sigma) + noise / sigma).square().sum(1)
+    minus = weight * (score_fn(x_minus, sigma) - noise / sigma).square().sum(1)
+    torch.testing.assert_close(loss, ((plus + minus) / 2).reshape(-1, n_draws).mean(1))
+    plain = DenoisingLoss(law, 1.5)(score_fn, x, generator(), n_draws)
+    torch.testing.assert_close(plain, plus.reshape(-1, n_draws).mean(1))
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.01])
+def test_mirrored_noise_removes_the_variance_of_the_first_order(sigma):
+    x, excess = rows(1).repeat(4000, 1), []
+    for mirrored in (False, True):
+        recorder = Recorder()
+        loss = DenoisingLoss(FixedSigma(sigma), 1e6, mirrored=mirrored)(recorder, x, generator(1))
+        # Both carry the same ‖ε‖²/d, which does not depend on the score.
+        noise = (recorder.x[: len(x)] - x) / sigma
+        excess.append((loss - noise.square().mean(1)) / sigma**2)
+    plain, mirrored = excess
+    # sd 2‖s‖/(σd) against that of (ε·∇s ε)·2/d, which stays where σ falls.
+    s = score_fn(x[:1], torch.full((1, 1), sigma, dtype=x.dtype))
+    assert plain.std().item() == pytest.approx(2 * s.norm().item() / (3 * sigma), rel=0.1)
+    assert mirrored.std() < 0.15 * sigma / 0.1 * plain.std()
+    assert (plain - mirrored).mean().abs() < 4 * plain.std() / len(plain) ** 0.5
 
 
 def stratum(sigma, n):
