@@ -322,7 +322,7 @@ def test_diverging_loss_warns_and_keeps_the_best_weights():
     model = DenoisingScoreEstimator(
         0.1, optimizer=ExplodingLater, max_steps=200, early_stopping=False, random_state=0
     )
-    with pytest.warns(ConvergenceWarning, match=r"lr=0.004 and sigma=0.1; .* best weights so far"):
+    with pytest.warns(ConvergenceWarning, match=r"lr=0.002 and sigma=0.1; .* best weights so far"):
         model.fit(data())
     assert 0 < model.best_step_ < model.n_steps_ < 200
     assert np.isfinite(model.score(data()))
