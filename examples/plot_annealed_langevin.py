@@ -8,7 +8,9 @@ Two far modes with the weights 0.8 and 0.2. Langevin dynamics at one noise level
 
 cannot cross the empty space between them: each chain ends in the mode it started near. Annealed
 Langevin dynamics (Song & Ermon 2019) starts where the noise joins the modes and goes down from
-there, so that the weights are right before the modes part. Both read the same learnt score.
+there, so that the weights are right before the modes part. Both read the same learnt score. Plain
+Langevin dynamics keeps the noise of its level, σ = 1; the annealed ends in Tweedie's mean, which
+takes the noise out, and at so large a level some of the spread of the modes too.
 """
 
 import os
@@ -34,9 +36,12 @@ def main(budget="full"):
         random_state=0,
     ).fit(X)
     drawn, colors = {"Data": X[:n_samples]}, ["0.4", "#e8833a", "#33638d"]
-    for sampler, steps in (("langevin", 10 * n_steps), ("annealed_langevin", n_steps)):
+    for name, sampler, steps in (
+        ("Langevin", "langevin", 10 * n_steps),
+        ("Annealed Langevin", "annealed_langevin", n_steps),
+    ):
         generator.set_params(sampler=sampler, n_sampling_steps=steps)  # needs no second fit
-        drawn[sampler.replace("_", " ").capitalize()] = generator.sample(n_samples, random_state=0)
+        drawn[name] = generator.sample(n_samples, random_state=0)
     fig, axes = plt.subplots(1, 3, figsize=(12, 4.4), sharey=True, layout="constrained")
     for ax, (name, rows), color in zip(axes, drawn.items(), colors, strict=True):
         weight = (rows.sum(axis=1) > 0).mean()
