@@ -4,22 +4,32 @@ r"""The trace of a score's Jacobian, tr ∇s(x, σ) = Σ_j ∂s_j/∂x_j, one nu
     Hutchinson     (1/M) Σ_m (v_mᵀ ∇s) v_m   E[v vᵀ] = I: unbiased, M products
 
 Both return the score as well, which the forward pass yields on the way. Row i of the score must
-depend on row i of x alone. The products are taken in reverse mode: torch's forward mode takes twice
-the time here, and the gradient of what it returns is wrong for some layers (layer_norm in torch
-2.13, https://github.com/pytorch/pytorch/issues/196700).
+depend on row i of x alone. A score function that knows its exact divergence says so by a method
+``score_and_divergence``, which is then used. All other products are taken in reverse mode: torch's
+forward mode takes twice the time here, and the gradient of what it returns is wrong for some layers
+(layer_norm in torch 2.13, https://github.com/pytorch/pytorch/issues/196700).
 
 Sources: Hutchinson, "A stochastic estimator of the trace of the influence matrix", Comm. Stat.
 1990; Song et al., "Sliced score matching", UAI 2019.
 """
 
 from collections.abc import Callable
+from typing import Protocol, TypeGuard
 
 import torch
 from torch import Tensor
 
 from skscore._typing import ScoreFn
 
-__all__ = ["exact_divergence", "hutchinson_divergence", "rademacher"]
+__all__ = ["HasDivergence", "exact_divergence", "hutchinson_divergence", "rademacher"]
+
+
+class HasDivergence(ScoreFn, Protocol):
+    """A score function that knows its own divergence."""
+
+    def score_and_divergence(self, x: Tensor, sigma: Tensor, /) -> tuple[Tensor, Tensor]:
+        """Return the score (n, d) and its exact divergence (n,) at x (n, d) and sigma (n, 1)."""
+        ...
 
 
 def exact_divergence(
@@ -30,13 +40,15 @@ def exact_divergence(
     Parameters
     ----------
     score_fn : callable (n, d), (n, 1) -> (n, d)
-        The score function; it must be differentiable by ``torch.func``.
+        The score function. It has a method ``score_and_divergence`` (:class:`HasDivergence`), or
+        it must be differentiable by ``torch.func``.
     x : Tensor of shape (n, d)
         Points.
     sigma : Tensor of shape (n, 1)
         Noise levels.
     chunk_size : int or None, default=None
-        How many of the d directions are propagated at once: memory grows with it, time falls.
+        How many of the d directions ``torch.func`` propagates at once: memory grows with it, time
+        falls. A ``score_and_divergence`` decides by itself.
 
     Returns
     -------
@@ -51,6 +63,8 @@ def exact_divergence(
     >>> divergence
     tensor([-2.4000, -2.4000])
     """
+    if _has_divergence(score_fn):
+        return score_fn.score_and_divergence(x, sigma)
     score, pull_back = _vjp(score_fn, x, sigma)
     basis = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     slices = torch.func.vmap(lambda e: pull_back(e.expand_as(x)) @ e, chunk_size=chunk_size)(basis)
@@ -120,6 +134,10 @@ def rademacher(
     """
     bits = torch.randint(0, 2, shape, generator=generator, device=generator.device)
     return (2 * bits - 1).to(dtype or torch.get_default_dtype())
+
+
+def _has_divergence(score_fn: ScoreFn) -> TypeGuard[HasDivergence]:
+    return hasattr(score_fn, "score_and_divergence")
 
 
 def _vjp(score_fn: ScoreFn, x: Tensor, sigma: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:

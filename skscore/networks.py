@@ -14,16 +14,29 @@ By Tweedie's formula D = x + σ² s the first choice is the denoiser of Karras e
 D = μ + c_skip (x - μ) + σ² c_out F with c_skip = λ²/(λ² + σ²), here with one λ for each feature,
 so that features of any unit can share a network.
 
+The divergence needs no more of ∇F than its diagonal. The layers and their tangents J = ∂h/∂x are
+
+    h_0 = x      a_i = tanh(W_i h_{i-1} + b_i + V_i e(σ))      h_i = a_i (+ h_{i-1})
+    J_0 = I      P_i = W_i J_{i-1}                             J_i = φ'_i P_i (+ J_{i-1})
+
+with φ' = 1 - a². One pass by hand carries all directions: P_0 is the same for every row, and J
+stops before the last layer, of which each direction needs one row, ∂F_j/∂x_j = Σ_k W_jk J_kj.
+
 Source: Karras et al., "Elucidating the design space of diffusion-based generative models",
 NeurIPS 2022.
 """
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
+from sklearn.utils.metaestimators import available_if
 from torch import Tensor, nn
 
 __all__ = ["PreconditionedScore", "ScoreMLP", "SigmaEmbedding"]
+
+# As many directions are carried at once as make this many numbers: they should stay in the cache.
+_BLOCK = 2**18
 
 
 class SigmaEmbedding(nn.Module):
@@ -55,7 +68,91 @@ class SigmaEmbedding(nn.Module):
         return torch.cat([c, c.square(), waves.sin(), waves.cos()], dim=1)
 
 
-class ScoreMLP(nn.Module):
+class _ResidualMLP(nn.Module):
+    """The layers that networks of a score and of an energy share, and their tangents.
+
+    Parameters
+    ----------
+    n_features : int
+        d, the number of inputs.
+    n_outputs : int
+        Number of outputs of the last layer, which starts at zero.
+    hidden_units : sequence of int
+        Width of each hidden layer.
+    sigma_conditioned : bool
+        Whether σ is an input.
+    bias : bool
+        Whether the last layer has a bias.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_outputs: int,
+        hidden_units: Sequence[int],
+        *,
+        sigma_conditioned: bool,
+        bias: bool,
+    ) -> None:
+        super().__init__()
+        # Products over an odd number of inputs are rounded by the alignment of each row in memory,
+        # so that a row would get other last bits at another place in the batch.
+        self.n_padding = n_features % 2
+        widths = [n_features + self.n_padding, *hidden_units]
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairs)
+        self.joined = [i > 0 and n_in == n_out for i, (n_in, n_out) in enumerate(pairs)]
+        self.embedding = SigmaEmbedding() if sigma_conditioned else None
+        if self.embedding is not None:
+            n_embedded = self.embedding.n_features_out
+            self.sigma_layers = nn.ModuleList(
+                nn.Linear(n_embedded, n_out, bias=False) for n_out in hidden_units
+            )
+        self.head = nn.Linear(widths[-1], n_outputs, bias=bias)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Map points (n, d) and noise levels (n, 1) to an output (n, n_outputs)."""
+        output: Tensor = self.head(self._hidden(x, sigma)[0])
+        return output
+
+    def _hidden(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the last h, and the a of every layer."""
+        embedded = None if self.embedding is None else self.embedding(sigma)
+        h = nn.functional.pad(x, (0, self.n_padding))
+        activations = []
+        for i, layer in enumerate(self.layers):
+            a = layer(h)
+            if embedded is not None:
+                a = a + self.sigma_layers[i](embedded)
+            a = torch.tanh(a)
+            h = h + a if self.joined[i] else a
+            activations.append(a)
+        return h, activations
+
+    @property
+    def _weights(self) -> list[Tensor]:
+        return [cast(nn.Linear, layer).weight for layer in self.layers]
+
+    def _directions(self, x: Tensor) -> Sequence[Tensor]:
+        """Return J_0 in blocks (k, 1, d) of which the J (k, n, width) fill _BLOCK, or k = 1."""
+        n, d = x.shape
+        width = max([d, *(len(weight) for weight in self._weights)])
+        basis = torch.eye(d, d + self.n_padding, dtype=x.dtype, device=x.device)
+        return basis[:, None].split(max(1, _BLOCK // max(1, n * width)))
+
+    def _tangents(self, slopes: Sequence[Tensor], J: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Carry a block of J_0 through layers of slopes φ'; return all P_i and the last J."""
+        products = []
+        for weight, slope, joined in zip(self._weights, slopes, self.joined, strict=True):
+            P = J @ weight.T
+            J = torch.addcmul(J, slope, P) if joined else slope * P
+            products.append(P)
+        return products, J
+
+
+class ScoreMLP(_ResidualMLP):
     """Residual multilayer perceptron F(x, σ) with a zero-initialised last layer.
 
     Layers of equal width are joined by a residual connection; each hidden layer sees the embedded
@@ -75,6 +172,9 @@ class ScoreMLP(nn.Module):
     >>> F = ScoreMLP(3, hidden_units=(8, 8))
     >>> F(torch.ones(2, 3), torch.ones(2, 1)).shape
     torch.Size([2, 3])
+    >>> output, diagonal = F.jacobian_diagonal(torch.ones(2, 3), torch.ones(2, 1))
+    >>> diagonal.shape
+    torch.Size([2, 3])
     """
 
     def __init__(
@@ -84,40 +184,71 @@ class ScoreMLP(nn.Module):
         *,
         sigma_conditioned: bool = True,
     ) -> None:
-        super().__init__()
-        # Products over an odd number of inputs are rounded by the alignment of each row in memory,
-        # so that a row would get other last bits at another place in the batch.
-        self.n_padding = n_features % 2
-        widths = [n_features + self.n_padding, *hidden_units]
-        self.layers = nn.ModuleList(
-            nn.Linear(n_in, n_out) for n_in, n_out in zip(widths[:-1], widths[1:], strict=True)
+        super().__init__(
+            n_features, n_features, hidden_units, sigma_conditioned=sigma_conditioned, bias=True
         )
-        self.embedding = SigmaEmbedding() if sigma_conditioned else None
-        if self.embedding is not None:
-            n_embedded = self.embedding.n_features_out
-            self.sigma_layers = nn.ModuleList(
-                nn.Linear(n_embedded, n_out, bias=False) for n_out in hidden_units
-            )
-        self.activation = nn.Tanh()
-        self.head = nn.Linear(widths[-1], n_features)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
 
-    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Map points (n, d) and noise levels (n, 1) to an output (n, d)."""
-        embedded = None if self.embedding is None else self.embedding(sigma)
-        h = nn.functional.pad(x, (0, self.n_padding))
-        for i, layer in enumerate(self.layers):
-            a = layer(h)
-            if embedded is not None:
-                a = a + self.sigma_layers[i](embedded)
-            a = self.activation(a)
-            h = h + a if i > 0 and a.shape == h.shape else a
-        output: Tensor = self.head(h)
-        return output
+    # Absent where a subclass computes something else.
+    @available_if(lambda self: type(self).forward is _ResidualMLP.forward)
+    def jacobian_diagonal(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the output and the diagonal of its Jacobian, from one pass.
+
+        Without gradients, the memory is that of one forward pass and of a few blocks of 2¹⁸ numbers
+        (or of one direction, where that is more).
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, d)
+            Points.
+        sigma : Tensor of shape (n, 1)
+            Noise levels.
+
+        Returns
+        -------
+        output : Tensor of shape (n, d)
+            F.
+        diagonal : Tensor of shape (n, d)
+            ∂F_j/∂x_j. Both are differentiable with respect to the parameters.
+        """
+        h, activations = self._hidden(x, sigma)
+        slopes = [1 - a.square() for a in activations]
+        blocks = self._directions(x)
+        rows = self.head.weight.split(len(blocks[0]))
+        diagonal = [
+            (self._tangents(slopes, J)[1] * W[:, None]).sum(2).expand(-1, len(x))
+            for J, W in zip(blocks, rows, strict=True)
+        ]
+        return self.head(h), torch.cat(diagonal).T
+
+    @available_if(lambda self: hasattr(self, "jacobian_diagonal"))
+    def score_and_divergence(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the output (n, d) and the trace of its Jacobian (n,)."""
+        output, diagonal = self.jacobian_diagonal(x, sigma)
+        return output, diagonal.sum(1)
 
 
-class PreconditionedScore(nn.Module):
+class _Preconditioned(nn.Module):
+    """What the preconditionings of a score and of an energy share: μ, λ and unit inputs."""
+
+    module: Any  # a torch.nn.Module, with whatever else it can do
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(
+        self, module: nn.Module, mean: Tensor, scale: Tensor, *, denoising: bool = True
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.denoising = denoising
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", scale)
+
+    def _centred(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x - μ and √(λ² + σ²), both (n, d)."""
+        return x - self.mean, (self.scale.square() + sigma.square()).sqrt()
+
+
+class PreconditionedScore(_Preconditioned):
     """Turn the output of a raw network into a score.
 
     Parameters
@@ -141,26 +272,25 @@ class PreconditionedScore(nn.Module):
     tensor([[-2.4000, -4.8000]])
     """
 
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(
-        self,
-        module: nn.Module,
-        mean: Tensor,
-        scale: Tensor,
-        *,
-        denoising: bool = True,
-    ) -> None:
-        super().__init__()
-        self.module = module
-        self.denoising = denoising
-        self.register_buffer("mean", mean)
-        self.register_buffer("scale", scale)
-
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Map points (n, d) and noise levels (n, 1) to the score (n, d)."""
-        centred = x - self.mean
-        total = (self.scale.square() + sigma.square()).sqrt()
-        c_out = self.scale / (sigma * total) if self.denoising else 1 / total
-        return -centred / total.square() + c_out * self.module(centred / total, sigma)
+        centred, total = self._centred(x, sigma)
+        F = self.module(centred / total, sigma)
+        return -centred / total.square() + self._c_out(sigma, total) * F
+
+    @available_if(
+        lambda self: (
+            type(self).forward is PreconditionedScore.forward
+            and hasattr(self.module, "jacobian_diagonal")
+        )
+    )
+    def score_and_divergence(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the score (n, d) and its divergence (n,), if F has a ``jacobian_diagonal``."""
+        centred, total = self._centred(x, sigma)
+        F, diagonal = self.module.jacobian_diagonal(centred / total, sigma)
+        c_out = self._c_out(sigma, total)
+        divergence = c_out / total * diagonal - 1 / total.square()
+        return -centred / total.square() + c_out * F, divergence.sum(1)
+
+    def _c_out(self, sigma: Tensor, total: Tensor) -> Tensor:
+        return self.scale / (sigma * total) if self.denoising else 1 / total

@@ -75,6 +75,29 @@ def test_exact_divergence_is_the_loop_over_outputs_whatever_the_chunk(name, chun
     torch.testing.assert_close(score, score_fn(x, sigma), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["mlp", "preconditioned", "preconditioned_clean"])
+def test_networks_that_know_their_divergence_agree_with_the_generic_way(name):
+    module, (x, sigma) = make_score(name), points()
+    assert hasattr(module, "score_and_divergence")
+    known = exact_divergence(module, x, sigma)
+    generic = exact_divergence(lambda x, sigma: module(x, sigma), x, sigma)
+    torch.testing.assert_close(known, generic, rtol=1e-10, atol=1e-10)
+
+
+def test_a_score_function_that_knows_its_divergence_is_asked_for_it():
+    class Known:
+        def __call__(self, x, sigma):
+            raise AssertionError("the divergence is known")
+
+        def score_and_divergence(self, x, sigma):
+            return -x / sigma, -x.shape[1] / sigma[:, 0]
+
+    x, sigma = points()
+    score, divergence = exact_divergence(Known(), x, sigma, chunk_size=2)
+    expected = exact_divergence(lambda x, sigma: -x / sigma, x, sigma)
+    torch.testing.assert_close((score, divergence), expected)
+
+
 def test_exact_divergence_of_one_feature_is_the_derivative():
     x, sigma = points(d=1)
     score, divergence = exact_divergence(lambda x, sigma: torch.sin(x) * sigma, x, sigma)

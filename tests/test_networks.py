@@ -1,7 +1,12 @@
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import nn
 
+from skscore import networks
+from skscore._inference import implicit_losses
 from skscore._losses import DenoisingLoss
 from skscore.datasets import GaussianMixtureDensity
 from skscore.networks import PreconditionedScore, ScoreMLP, SigmaEmbedding
@@ -256,3 +261,121 @@ def test_the_embedding_is_a_quarter_of_the_logarithm_its_square_and_waves(n_freq
     assert features.shape == (len(sigma), embedding.n_features_out)
     torch.testing.assert_close(features, torch.cat([c, c**2, *waves], 1))
     assert not list(embedding.parameters())
+
+
+def diagonal_by_loop(function, x, sigma):
+    """∂F_j/∂x_j of every row, (n, d), one backward pass for each row and output."""
+    rows = []
+    for i in range(len(x)):
+        row = x[i : i + 1].clone().requires_grad_()
+        output = function(row, sigma[i : i + 1])[0]
+        gradients = [torch.autograd.grad(o, row, create_graph=True)[0][0] for o in output]
+        rows.append(torch.stack(gradients).diagonal())
+    return torch.stack(rows)
+
+
+def assert_same_gradients(value, oracle, module):
+    # Of random weights, so that no gradient cancels among the rows.
+    weights = torch.rand(value.shape, generator=generator(3), dtype=value.dtype)
+    parameters = list(module.parameters())
+    found, expected = (
+        torch.autograd.grad((weights * v).sum(), parameters, allow_unused=True, retain_graph=True)
+        for v in (value, oracle)
+    )
+    for gradient, truth in zip(found, expected, strict=True):
+        if truth is None:  # the last bias moves the score and not its trace
+            assert gradient is None or gradient.abs().max() < 1e-12
+        else:
+            torch.testing.assert_close(gradient, truth, rtol=1e-10, atol=1e-10)
+    assert any(g is not None and g.abs().max() > 0.01 for g in found)
+
+
+@pytest.mark.parametrize("sigma_conditioned", [True, False])
+@pytest.mark.parametrize("d", [1, 3, 4])
+@pytest.mark.parametrize("hidden_units", [(), (5,), (8, 8, 8), (8, 4, 4, 6), (4, 4)])
+def test_the_diagonal_of_the_jacobian_is_the_loop_over_outputs(hidden_units, d, sigma_conditioned):
+    F = mlp(d, hidden_units, sigma_conditioned=sigma_conditioned)
+    x, sigma = points(6, d)
+    output, diagonal = F.jacobian_diagonal(x, sigma)
+    oracle = diagonal_by_loop(F, x, sigma)
+    assert diagonal.shape == oracle.shape == (6, d)
+    assert oracle.abs().max() > 0.01
+    torch.testing.assert_close(output, F(x, sigma), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(diagonal, oracle, rtol=1e-10, atol=1e-10)
+    assert_same_gradients(diagonal, oracle, F)
+    with torch.no_grad():
+        torch.testing.assert_close(F.jacobian_diagonal(x, sigma)[1], diagonal, rtol=0, atol=0)
+    torch.testing.assert_close(F.score_and_divergence(x, sigma), (output, diagonal.sum(1)))
+
+
+@pytest.mark.parametrize("denoising", [True, False])
+def test_the_divergence_of_a_preconditioned_score_is_the_loop_over_outputs(denoising):
+    # Scales of one order, or the tolerance would be that of the largest.
+    scale = torch.tensor([0.3, 1.0, 5.0], dtype=torch.float64)
+    s = PreconditionedScore(mlp(), MEAN, scale, denoising=denoising)
+    z, sigma = points(6)
+    x = MEAN + scale * z
+    score, divergence = s.score_and_divergence(x, sigma)
+    oracle = diagonal_by_loop(s, x, sigma).sum(1)
+    torch.testing.assert_close(score, s(x, sigma), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(divergence, oracle, rtol=1e-10, atol=1e-10)
+    assert_same_gradients(divergence, oracle, s)
+    assert_same_gradients(score, s(x, sigma), s)
+
+
+@pytest.mark.parametrize("block", [1, 100, 10**9])
+def test_the_diagonal_does_not_depend_on_how_many_directions_go_at_once(block, monkeypatch):
+    F, (x, sigma) = mlp(d=7), points(d=7)
+    expected = F.jacobian_diagonal(x, sigma)[1]
+    monkeypatch.setattr(networks, "_BLOCK", block)
+    torch.testing.assert_close(F.jacobian_diagonal(x, sigma)[1], expected, rtol=1e-12, atol=1e-12)
+    assert F.jacobian_diagonal(x[:0], sigma[:0])[1].shape == (0, 7)
+
+
+def test_the_trace_of_a_float32_network_is_float32_and_near_the_exact_one():
+    F, (x, sigma) = mlp(d=5, hidden_units=(32, 32)), points(d=5)
+    s = PreconditionedScore(F, torch.zeros(5).double(), torch.ones(5).double())
+    truth = s.score_and_divergence(x, sigma)[1]
+    score, divergence = s.float().score_and_divergence(x.float(), sigma.float())
+    assert score.dtype == divergence.dtype == torch.float32
+    torch.testing.assert_close(divergence.double(), truth, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("d", [2, 5, 8])
+def test_the_objective_of_a_row_does_not_depend_on_the_other_rows_to_the_last_bit(d):
+    s = PreconditionedScore(mlp(d, (32, 32, 32)), torch.zeros(d).double(), torch.ones(d).double())
+    x, sigma = points(600, d)
+    together = implicit_losses(s, x, sigma)
+    order = torch.randperm(600, generator=generator())
+    assert torch.equal(implicit_losses(s, x[order], sigma[order]), together[order])
+    for i in (0, 299, 599):
+        assert torch.equal(implicit_losses(s, x[i : i + 1], sigma[i : i + 1])[0], together[i])
+
+
+class Other(ScoreMLP):
+    def forward(self, x, sigma):
+        return super().forward(x, sigma).square()
+
+
+class OtherScore(PreconditionedScore):
+    def forward(self, x, sigma):
+        return 2 * super().forward(x, sigma)
+
+
+def test_a_network_that_computes_something_else_offers_no_trace():
+    own, other = ScoreMLP(D, (8,)), Other(D, (8,))
+    assert hasattr(own, "jacobian_diagonal") and hasattr(own, "score_and_divergence")
+    assert not hasattr(other, "jacobian_diagonal") and not hasattr(other, "score_and_divergence")
+    assert hasattr(PreconditionedScore(own, MEAN, SCALE), "score_and_divergence")
+    for s in (PreconditionedScore(other, MEAN, SCALE), OtherScore(own, MEAN, SCALE)):
+        assert not hasattr(s, "score_and_divergence")
+    with pytest.raises(AttributeError, match="score_and_divergence"):
+        PreconditionedScore(Recorder(), MEAN, SCALE).score_and_divergence(*points())
+
+
+def test_copies_and_pickles_keep_the_trace():
+    s, (x, sigma) = PreconditionedScore(mlp(), MEAN, SCALE), points()
+    for again in (copy.deepcopy(s), pickle.loads(pickle.dumps(s))):
+        assert torch.equal(
+            again.score_and_divergence(x, sigma)[1], s.score_and_divergence(x, sigma)[1]
+        )
