@@ -109,10 +109,15 @@ def later():
 
 
 @pytest.mark.parametrize(
-    "name", modules("noise", "networks", "divergence", "_validation", "_typing")
+    "name", modules("noise", "networks", "divergence", "gaussians", "_validation", "_typing")
 )
 def test_the_ground_floor_knows_nobody(name):
     assert short(OWN[name]) <= {"_typing"}
+
+
+def test_energies_share_the_layers_of_scores_and_kernels_their_base():
+    assert short(OWN["skscore.energies"]) == {"networks"}
+    assert short(OWN["skscore.kernel"]) == {"gaussians"}
 
 
 @pytest.mark.parametrize("name", modules("objectives", "samplers"))
