@@ -148,14 +148,18 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
 
     def _learn(self, z: Array, weights: Array, seed: int, device: torch.device) -> Selection:
         self.covariance_ = np.atleast_2d(np.cov(z, rowvar=False, aweights=weights, ddof=0))
+        return self._fit_model(z, weights, seed, device)
+
+    def _fit_model(self, z: Array, weights: Array, seed: int, device: torch.device) -> Selection:
+        """Train the network."""
         spread = np.sqrt(np.diag(self.covariance_))
         if self._holds_out():
             train_index, valid_index = split_rows(len(z), self.validation_fraction, seed)
         else:
             train_index = np.arange(len(z))
             valid_index = np.linspace(0, len(z) - 1, min(len(z), _WATCHED_ROWS)).astype(int)
-        rows = _as_rows(z[train_index], weights[train_index], device)
-        watched = _as_rows(z[valid_index], weights[valid_index], device)
+        rows = Rows.of(z[train_index], weights[train_index], device)
+        watched = Rows.of(z[valid_index], weights[valid_index], device)
         plan = TrainingPlan(
             max_steps=self._default_max_steps(len(z))
             if self.max_steps == "auto"
@@ -187,19 +191,12 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if self.module is not None:
-                raw = check_module(self.module, d)
+                raw = check_module(self.module, d, self._n_outputs(d))
             else:
-                raw = ScoreMLP(
-                    d, self._hidden_units(n_rows), sigma_conditioned=self._sigma_conditioned
-                )
+                raw = self._make_network(d, self._hidden_units(n_rows))
         if self.parametrization == "score":
             return raw
-        return PreconditionedScore(
-            raw,
-            torch.zeros(d),
-            torch.tensor(spread, dtype=torch.float32),
-            denoising=self._learns_blurred(),
-        )
+        return self._precondition(raw, torch.zeros(d), torch.tensor(spread, dtype=torch.float32))
 
     def _hidden_units(self, n_rows: int) -> tuple[int, ...]:
         if isinstance(self.hidden_units, str):
@@ -217,6 +214,21 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
     # What a subclass decides.
 
     _sigma_conditioned = False
+
+    def _n_outputs(self, n_features: int) -> int:
+        """Return the outputs of a raw network."""
+        return n_features
+
+    def _make_network(self, n_features: int, hidden_units: tuple[int, ...]) -> nn.Module:
+        return ScoreMLP(n_features, hidden_units, sigma_conditioned=self._sigma_conditioned)
+
+    def _precondition(self, raw: nn.Module, mean: Tensor, scale: Tensor) -> nn.Module:
+        return PreconditionedScore(raw, mean, scale, denoising=self._learns_blurred())
+
+    def _fitted_model(self) -> nn.Module:
+        """Return the fitted score function, in the units of z."""
+        module: nn.Module = self.net_.module_
+        return module
 
     def _make_loss(self, sigma_data: float) -> RowLoss:
         raise TypeError(f"{type(self).__name__} does not say what its network is trained on.")
@@ -260,7 +272,7 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
 
     def _score_fn(self) -> ScoreFn:
         """Return the learnt score in the units of z, float64, evaluated in parts of fixed size."""
-        module = self.net_.module_
+        module = self._fitted_model()
 
         def score_fn(x: Tensor, sigma: Tensor) -> Tensor:
             return in_parts(module, x, sigma)
@@ -322,7 +334,7 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
             )
         z = self._tensor(self._to_z(X))
         sigma = torch.full_like(z[:, :1], self._score_sigma())
-        losses = implicit_losses(self.net_.module_, z, sigma)
+        losses = implicit_losses(self._fitted_model(), z, sigma)
         return -float(np.average(to_numpy(losses), weights=sample_weight))
 
     def sample(self, n_samples: int = 1, random_state: RandomState = None) -> Any:
@@ -376,13 +388,6 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
 
     def _sampling_remedy(self) -> str:
         return "The sampler diverged; use a smaller step_size."
-
-
-def _as_rows(z: Array, weights: Array, device: torch.device) -> Rows:
-    return Rows(
-        torch.tensor(z, dtype=torch.float32, device=device),
-        torch.tensor(weights, dtype=torch.float32, device=device),
-    )
 
 
 def _load_weights(module: nn.Module, trained: nn.Module) -> None:

@@ -10,12 +10,13 @@ more evenly than independent draws do, and a small table is seen whole in every 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from skscore._validation import torch_generator
+from skscore._validation import Array, torch_generator
 
 __all__ = ["Batch", "BatchIterator", "Rows", "ValidationIterator"]
 
@@ -26,6 +27,14 @@ class Rows(Dataset[Tensor]):
 
     values: Tensor
     weights: Tensor
+
+    @classmethod
+    def of(cls, z: Array, weights: Array, device: torch.device) -> Self:
+        """Take over arrays, in float32."""
+        return cls(
+            torch.tensor(z, dtype=torch.float32, device=device),
+            torch.tensor(weights, dtype=torch.float32, device=device),
+        )
 
     def __len__(self) -> int:
         return len(self.values)

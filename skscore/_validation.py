@@ -141,7 +141,7 @@ def split_rows(n_rows: int, validation_fraction: float, seed: int) -> tuple[Arra
     return np.sort(order[n_valid:]), np.sort(order[:n_valid])
 
 
-def check_module(module: Callable[..., Any], n_features: int) -> torch.nn.Module:
+def check_module(module: Callable[..., Any], n_features: int, n_outputs: int) -> torch.nn.Module:
     """Return a raw network of a user's class (called with n_features) or a copy of an instance."""
     made = copy.deepcopy(module) if isinstance(module, torch.nn.Module) else module(n_features)
     if not isinstance(made, torch.nn.Module):
@@ -153,9 +153,10 @@ def check_module(module: Callable[..., Any], n_features: int) -> torch.nn.Module
     with torch.no_grad():
         output = made(torch.zeros(2, n_features), torch.ones(2, 1))
     shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-    if shape != (2, n_features):
+    if shape != (2, n_outputs):
+        needed = "a score needs the shape of x" if n_outputs == n_features else "an energy (n, 1)"
         raise ValueError(
             f"module returned {shape} for inputs x of shape (2, {n_features}) and sigma of shape "
-            f"(2, 1); a score needs the shape of x."
+            f"(2, 1); {needed}."
         )
     return made

@@ -7,21 +7,35 @@ s(x) = ∇ log p(x), as the minimiser of one of
     denoising    E‖s(x + σε) + ε/σ‖², σ small             (Vincent 2011)
 """
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
 
+from skscore._closed_form import fit_closed_form
+from skscore._inference import implicit_losses, in_parts, to_numpy
 from skscore._langevin import LangevinEstimator
 from skscore._losses import DenoisingLoss, ImplicitLoss, RowLoss, SlicedLoss
-from skscore._training import LatestNearLowest, Selection
-from skscore._validation import Array, RandomState
+from skscore._training import Latest, LatestNearLowest, Selection
+from skscore._validation import Array, RandomState, split_rows
+from skscore.energies import EnergyMLP, EnergyScore
 from skscore.noise import FixedSigma
 
 __all__ = ["ScoreMatchingDensity"]
 
 _EXACT_TRAINING_MAX = 8
+# In the order of their cost.
+_CANDIDATES = ("gaussian", "kernel", "score")
+_NETWORKS = ("score", "energy")
+
+
+def _model_is(*names: str) -> Callable[[Any], bool]:
+    return lambda self: getattr(self, "model_", self.model) in names
 
 
 class ScoreMatchingDensity(LangevinEstimator):
@@ -41,6 +55,12 @@ class ScoreMatchingDensity(LangevinEstimator):
         evaluation a feature; "sliced" estimates it along random directions; "denoising" adds noise
         of the standard deviation ``sigma`` and learns the score of the slightly blurred density.
         "auto" is "implicit" up to 8 varying features and "sliced" above.
+    model : {"score", "energy", "gaussian", "kernel", "auto"}, default="score"
+        What the score is taken from. "score" is a network of the score itself; "energy" a network
+        of E with s = -∇E; "gaussian" the Gaussian that minimises the objective; "kernel" a kernel
+        exponential family, for the implicit objective, whose bandwidth and regularization are
+        chosen on held-out rows [4]_. The last two are solved in closed form. "auto" fits
+        "gaussian", "kernel" and "score" and keeps the one of the least held-out implicit objective.
     sigma : float, default=0.05
         Standard deviation of the noise of ``objective="denoising"``, in units of the standard
         deviation of each feature with ``standardize=True``, in those of X without. The other
@@ -55,10 +75,11 @@ class ScoreMatchingDensity(LangevinEstimator):
     module : class, callable or torch.nn.Module, default=None
         Network to use instead of the package's own: a class or function called with the number of
         varying features, or an instance, of which a copy is trained. It is called with
-        (x: (n, d), sigma: (n, 1)) and returns (n, d).
+        (x: (n, d), sigma: (n, 1)) and returns (n, d), or (n, 1) with ``model="energy"``.
     parametrization : {"preconditioned", "score"}, default="preconditioned"
         "preconditioned": the network corrects the score of a Gaussian and sees inputs of unit
-        variance. "score": its output is the score itself, in units of ``sigma``.
+        variance. "score": its output is the score itself, in units of ``sigma``; there is no such
+        thing for energies.
     standardize : bool, default=True
         Whether each feature is brought to mean 0 and variance 1 inside. Scores and samples come out
         in the units of X either way.
@@ -75,7 +96,7 @@ class ScoreMatchingDensity(LangevinEstimator):
     early_stopping : bool, default=True
         Whether part of the rows is held out, training ends when their loss no longer falls, and the
         weights of the lowest held-out loss are kept; with ``objective="denoising"`` the last ones
-        within one standard error of it.
+        within one standard error of it. "kernel" holds rows out in any case; "auto" needs True.
     validation_fraction : float, default=0.1
         Share of the distinct rows that is held out.
     warm_start : bool, default=False
@@ -89,8 +110,16 @@ class ScoreMatchingDensity(LangevinEstimator):
 
     Attributes
     ----------
+    model_ : str
+        The model that was fitted, or chosen.
+    selection_results_ : dict
+        Of ``model="auto"``: "model", "objective" and "standard_error", the held-out implicit
+        objective of each candidate with its standard error, in 1/σ².
     net_ : skorch.NeuralNet
-        The trained net; its ``module_`` is the score in standardised units.
+        The trained net; its ``module_`` is the score in standardised units. Only where the model is
+        a network.
+    closed_form_ : torch.nn.Module
+        The score in standardised units. Only where the model is no network.
     objective_ : str
         The objective that was used.
     sigma_ : float
@@ -106,9 +135,9 @@ class ScoreMatchingDensity(LangevinEstimator):
         The Langevin step of ``step_size="auto"``.
     validation_curve_ : ndarray of shape (n_validations, 2)
         Step and loss of each validation; the loss is that of held-out rows with ``early_stopping``,
-        of rows trained on otherwise.
+        of rows trained on otherwise. Only where the model is a network.
     n_steps_, best_step_ : int
-        Gradient steps taken, and the step whose weights were kept.
+        Gradient steps taken, and the step whose weights were kept; 0 without a network.
     n_features_in_ : int
         Number of features seen in fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -121,6 +150,8 @@ class ScoreMatchingDensity(LangevinEstimator):
     .. [2] Y. Song, S. Garg, J. Shi and S. Ermon, "Sliced score matching", UAI 2019.
     .. [3] P. Vincent, "A connection between score matching and denoising autoencoders", Neural
        Computation 23, 2011.
+    .. [4] B. Sriperumbudur et al., "Density estimation in infinite dimensional exponential
+       families", JMLR 18, 2017.
 
     Examples
     --------
@@ -135,12 +166,14 @@ class ScoreMatchingDensity(LangevinEstimator):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **LangevinEstimator._parameter_constraints,
         "objective": [StrOptions({"auto", "implicit", "sliced", "denoising"})],
+        "model": [StrOptions({*_CANDIDATES, "energy", "auto"})],
     }
 
     def __init__(
         self,
         objective: str = "auto",
         *,
+        model: str = "score",
         sigma: float = 0.05,
         n_sampling_steps: int = 1000,
         step_size: float | str = "auto",
@@ -161,6 +194,7 @@ class ScoreMatchingDensity(LangevinEstimator):
         random_state: RandomState = None,
     ) -> None:
         self.objective = objective
+        self.model = model
         self.sigma = sigma
         self.n_sampling_steps = n_sampling_steps
         self.step_size = step_size
@@ -180,12 +214,98 @@ class ScoreMatchingDensity(LangevinEstimator):
         self.verbose = verbose
         self.random_state = random_state
 
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if self.model == "energy" and self.parametrization == "score":
+            raise ValueError(
+                "parametrization='score' makes the output of the network the score, and that of "
+                "model='energy' is an energy; use parametrization='preconditioned'."
+            )
+        if self.model == "auto" and not self.early_stopping:
+            raise ValueError(
+                "model='auto' compares models on held-out rows, and early_stopping=False holds out "
+                "none; use early_stopping=True or name a model."
+            )
+        if self.model == "kernel" and self.objective not in ("auto", "implicit"):
+            raise ValueError(
+                f"model='kernel' is solved for the implicit objective, not for {self.objective!r}; "
+                "use objective='auto' or 'implicit'."
+            )
+
     def _learn(self, z: Array, *args: Any) -> Selection:
         self.objective_ = self.objective
         if self.objective == "auto":
             self.objective_ = "implicit" if z.shape[1] <= _EXACT_TRAINING_MAX else "sliced"
         self.sigma_ = float(self.sigma) if self.objective_ == "denoising" else 0.0
         return super()._learn(z, *args)
+
+    def _fit_model(self, z: Array, weights: Array, seed: int, device: torch.device) -> Selection:
+        # What an earlier fit of another model has left.
+        for name in ("closed_form_", "selection_results_"):
+            self.__dict__.pop(name, None)
+        if self.model == "auto":
+            return self._fit_best(z, weights, seed, device)
+        self.model_ = self.model
+        if self.model in _NETWORKS:
+            return super()._fit_model(z, weights, seed, device)
+        return self._keep_closed_form(z, weights, seed)
+
+    def _fit_best(self, z: Array, weights: Array, seed: int, device: torch.device) -> Selection:
+        """Fit the candidates to the same rows, and keep what the held-out ones prefer."""
+        train, valid = split_rows(len(z), self.validation_fraction, seed)
+        z_train, w_train = self._tensor(z[train]), self._tensor(weights[train])
+        self.model_ = "score"
+        selection = super()._fit_model(z, weights, seed, device)
+        x = self._tensor(z[valid])
+        sigma, w = torch.full_like(x[:, :1], self.sigma_), weights[valid] / weights[valid].sum()
+        means, errors = [], []
+        for name in _CANDIDATES:
+            if name == "score":
+                model = self._fitted_model()
+            else:
+                model = fit_closed_form(name, z_train, w_train, self.validation_fraction, seed)
+            losses = to_numpy(implicit_losses(model, x, sigma))
+            means.append(w @ losses)
+            errors.append(np.sqrt(w**2 @ (losses - means[-1]) ** 2))
+        self.selection_results_ = {
+            "model": list(_CANDIDATES),
+            "objective": np.array(means),
+            "standard_error": np.array(errors),
+        }
+        best = _CANDIDATES[int(np.argmin(means))]
+        if best == "score":
+            return selection
+        self.model_ = best
+        return self._keep_closed_form(z, weights, seed)
+
+    def _keep_closed_form(self, z: Array, weights: Array, seed: int) -> Selection:
+        for name in ("net_", "validation_curve_"):
+            self.__dict__.pop(name, None)
+        x, w = self._tensor(z), self._tensor(weights)
+        self.closed_form_ = fit_closed_form(self.model_, x, w, self.validation_fraction, seed)
+        self.n_steps_ = self.best_step_ = 0
+        return Latest()
+
+    def _fitted_model(self) -> nn.Module:
+        return super()._fitted_model() if self.model_ in _NETWORKS else self.closed_form_
+
+    def _n_outputs(self, n_features: int) -> int:
+        return 1 if self.model_ == "energy" else n_features
+
+    def _make_network(self, n_features: int, hidden_units: tuple[int, ...]) -> nn.Module:
+        if self.model_ == "energy":
+            return EnergyMLP(n_features, hidden_units, sigma_conditioned=False)
+        return super()._make_network(n_features, hidden_units)
+
+    def _precondition(self, raw: nn.Module, mean: Tensor, scale: Tensor) -> nn.Module:
+        if self.model_ == "energy":
+            return EnergyScore(raw, mean, scale, denoising=self._learns_blurred())
+        return super()._precondition(raw, mean, scale)
+
+    def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        if self.model_ == "gaussian":
+            return self._draw_gaussian(n_samples, self.sigma_, generator)
+        return super()._draw(n_samples, generator)
 
     def _learns_blurred(self) -> bool:
         return self.objective_ == "denoising"
@@ -217,3 +337,41 @@ class ScoreMatchingDensity(LangevinEstimator):
         """
         check_is_fitted(self)
         return self._score_function(X, self.sigma_)
+
+    @available_if(_model_is("energy", "gaussian", "kernel"))
+    def energy(self, X: Any) -> Array:
+        """Return the energy E(x) = -log p(x) + const; not for ``model="score"``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Points.
+
+        Returns
+        -------
+        energy : ndarray of shape (n_samples,)
+            In nats. The constant is the same for all points.
+        """
+        return self._energy(X)
+
+    @available_if(_model_is("gaussian"))
+    def score_samples(self, X: Any) -> Array:
+        """Return the log-density log p(x) of the features that vary; for ``model="gaussian"``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Points.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,)
+            In nats, in the units of X.
+        """
+        return -self._energy(X) - np.log(self.scale_[~self.constant_]).sum()
+
+    def _energy(self, X: Any) -> Array:
+        z = self._tensor(self._to_z(self._check_X(X)))
+        sigma = torch.full_like(z[:, :1], self.sigma_)
+        model: Any = self._fitted_model()
+        return to_numpy(in_parts(lambda x, sigma: model.energy(x, sigma)[:, None], z, sigma)[:, 0])

@@ -117,9 +117,14 @@ class GaussianMixtureScore(nn.Module):
     def _components(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return log(w_k N_k) (n, K), ∇ log N_k (n, K, d) and Δ log N_k (n, K)."""
         variance = self.variances + sigma[..., None].square()
-        z = torch.einsum("nkd,kde->nke", x[:, None] - self.means, self.axes)
+        # Products over an odd number of features are rounded by the place of a row in memory.
+        d = x.shape[1]
+        axes = nn.functional.pad(self.axes, (0, d % 2, 0, d % 2))
+        centred = nn.functional.pad(x[:, None] - self.means, (0, d % 2))
+        z = torch.einsum("nkd,kde->nke", centred, axes)[..., :d]
         log_n = -(z.square() / variance + variance.log() + math.log(2 * math.pi)).sum(2) / 2
-        s_k = -torch.einsum("nke,kde->nkd", z / variance, self.axes)
+        ratio = nn.functional.pad(z / variance, (0, d % 2))
+        s_k = -torch.einsum("nke,kde->nkd", ratio, axes)[..., :d]
         return self.log_weights + log_n, s_k, -(1 / variance).sum(2)
 
 

@@ -83,7 +83,7 @@ class KernelScore(nn.Module):
         h2, square = self.bandwidth**2, _square_distances(x, self.centers)
         a = self.coefficients * (-square / (2 * h2)).exp()
         s, divergence = self.base.score_and_divergence(x, torch.zeros_like(sigma))
-        s = s + (a @ self.centers - a.sum(1, keepdim=True) * x) / h2
+        s = s + ((a @ _even(self.centers))[:, : x.shape[1]] - a.sum(1, keepdim=True) * x) / h2
         divergence = divergence + (a * (square / h2 - x.shape[1])).sum(1) / h2
         return s.to(x.dtype), divergence.to(x.dtype)
 
@@ -219,5 +219,10 @@ def _solutions(G: Tensor, b: Tensor, z: Tensor, h: Tensor, r: Tensor) -> Tensor:
 
 
 def _square_distances(x: Tensor, z: Tensor) -> Tensor:
-    x = x.to(z.dtype)
+    x, z = _even(x.to(z.dtype)), _even(z)
     return x.square().sum(1, keepdim=True) + z.square().sum(1) - 2 * x @ z.mT
+
+
+def _even(x: Tensor) -> Tensor:
+    """Fill the features up to an even number: odd products are rounded by a row's place."""
+    return nn.functional.pad(x, (0, x.shape[1] % 2))

@@ -20,6 +20,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import _check_sample_weight
 
 __all__ = ["c2st", "copy_rate", "fisher_divergence"]
 
@@ -38,16 +39,22 @@ def fisher_divergence(
     Parameters
     ----------
     score_a, score_b : callable (n_samples, n_features) -> (n_samples, n_features)
-        Score functions, such as the ``score_function`` of an estimator or of a toy density.
+        Score functions, such as the ``score_function`` of an estimator or of a toy density. They
+        are given an array and may return a tensor.
     X : array-like of shape (n_samples, n_features)
         Draws of the density over which the mean is taken.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows.
+        Weights of the rows, not negative; None is 1 each.
 
     Returns
     -------
     divergence : float
         In 1/(units of X)², without the factor ½ of Hyvärinen (2005).
+
+    Raises
+    ------
+    ValueError
+        If a score has not the shape of X or is not finite, or the weights do not fit X.
 
     Examples
     --------
@@ -55,13 +62,27 @@ def fisher_divergence(
     4.0
     """
     X = check_array(X, dtype=np.float64)
-    difference = np.asarray(score_a(X)) - np.asarray(score_b(X))
-    if difference.shape != X.shape:
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    difference = _scores(score_a(X), X, "score_a") - _scores(score_b(X), X, "score_b")
+    return float(np.average((difference**2).sum(axis=1), weights=weights))
+
+
+def _scores(values: Any, X: Array, name: str) -> Array:
+    # A tensor is known by its method: this module imports no torch.
+    scores = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    if scores.shape != X.shape:
         raise ValueError(
-            f"The score functions gave the shape {difference.shape} for X of shape {X.shape}; a "
-            "score has the shape of X."
+            f"{name} gave the shape {scores.shape} for X of shape {X.shape}; a score has the shape "
+            "of X."
         )
-    return float(np.average((difference**2).sum(axis=1), weights=sample_weight))
+    finite = np.isfinite(scores).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"{name} is not finite at {(~finite).sum()} of {len(X)} rows, the first of them row "
+            f"{finite.argmin()}: there is no mean over X. Look at the score there, or leave them "
+            "out."
+        )
+    return scores.astype(np.float64)
 
 
 def copy_rate(X: Any, X_train: Any, *, exclude_self: bool = False) -> float:

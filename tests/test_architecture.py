@@ -135,7 +135,7 @@ def test_skorch_is_imported_in_one_place():
 
 
 @pytest.mark.parametrize(
-    "name", modules("metrics", "_container", "pipeline", "_jacobian", "datasets")
+    "name", modules("_ties", "metrics", "_container", "pipeline", "_jacobian", "datasets")
 )
 def test_what_works_on_arrays_reaches_no_torch(name):
     for module in {name, *reached(name)}:

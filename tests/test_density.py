@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
+from scipy.stats import multivariate_normal
 
 from skscore import ScoreMatchingDensity
+from skscore.datasets import Banana, ring_of_gaussians
+from skscore.metrics import fisher_divergence
 
 QUICK = {"random_state": 0, "max_steps": 10, "batch_size": 32}
 
@@ -65,3 +69,148 @@ def test_langevin_samples_have_the_moments_of_a_gaussian():
     expected = X.var(axis=0) / (1 - 0.2 / 4)
     standard_error = expected * np.sqrt(2 / 4000)
     assert (np.abs(drawn.var(axis=0) - expected) < 4 * standard_error).all()
+
+
+# Models other than the network of the score.
+
+
+def tilted(n=300):
+    X = np.random.RandomState(0).normal(size=(n, 3)) @ [[1, 0.5, 0], [0, 20, 3], [0, 0, 0.1]]
+    return np.hstack([X + [0.0, 100.0, -5.0], np.full((n, 1), 7.0)])
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("objective", ["auto", "sliced", "denoising"])
+def test_the_gaussian_model_is_the_gaussian_with_the_moments_of_the_data(standardize, objective):
+    X = tilted()
+    sigma = 0.5
+    density = ScoreMatchingDensity(
+        objective, model="gaussian", sigma=sigma, standardize=standardize, random_state=0
+    ).fit(X)
+    varying = X[:, :3]
+    mean, covariance = varying.mean(axis=0), np.cov(varying.T, ddof=0)
+    if objective == "denoising":
+        noise = sigma * (varying.std(axis=0) if standardize else np.ones(3))
+        covariance = covariance + np.diag(noise**2)
+    score = density.score_function(X)
+    expected = -(varying - mean) @ np.linalg.inv(covariance)
+    np.testing.assert_allclose(score[:, :3], expected, rtol=1e-8, atol=1e-8)
+    truth = multivariate_normal(mean, covariance).logpdf(varying)
+    np.testing.assert_allclose(density.score_samples(X), truth, rtol=1e-9)
+    shift = density.energy(X) + truth
+    np.testing.assert_allclose(shift, shift[0], atol=1e-9)
+    drawn = density.sample(20_000, random_state=0)
+    assert (drawn[:, 3] == 7).all()
+    error = 4 * np.sqrt(np.diag(covariance) / 20_000)
+    assert (np.abs(drawn[:, :3].mean(axis=0) - mean) < error).all()
+    variance = drawn[:, :3].var(axis=0) / np.diag(covariance)
+    assert (np.abs(variance - 1) < 4 * np.sqrt(2 / 20_000)).all()
+
+
+@pytest.mark.parametrize("objective", ["implicit", "denoising"])
+@pytest.mark.parametrize("model", ["energy", "kernel", "gaussian"])
+def test_the_score_is_minus_the_gradient_of_the_energy_in_the_units_of_x(model, objective):
+    X = tilted(100)[:, :3]
+    if model == "kernel":
+        objective = "auto"
+    density = ScoreMatchingDensity(objective, model=model, **QUICK).fit(X)
+    step = 1e-5 * X.std(axis=0)
+    differences = [density.energy(X + e) - density.energy(X - e) for e in np.diag(step)]
+    numerical = -np.stack(differences, axis=1) / (2 * step)
+    scale = np.abs(numerical).max(axis=0)
+    np.testing.assert_allclose(density.score_function(X) / scale, numerical / scale, atol=1e-5)
+
+
+def test_an_energy_network_beats_the_gaussian_it_starts_from():
+    X, fresh = (Banana().sample(n, random_state=n) for n in (2000, 2001))
+    density = ScoreMatchingDensity(model="energy", random_state=0, max_steps=400).fit(X)
+    gaussian = ScoreMatchingDensity(model="gaussian").fit(X)
+    errors = [
+        fisher_divergence(model.score_function, Banana().score_function, fresh)
+        for model in (density, gaussian)
+    ]
+    assert errors[0] < 0.7 * errors[1]
+
+
+def test_a_scalar_module_of_the_user_is_an_energy():
+    class Quartic(torch.nn.Module):
+        def __init__(self, n_features):
+            super().__init__()
+            self.c = torch.nn.Parameter(torch.zeros(n_features))
+
+        def forward(self, x, sigma):
+            return -(x.square().square() * self.c).sum(1, keepdim=True)
+
+    density = ScoreMatchingDensity(model="energy", module=Quartic, **QUICK).fit(data(2))
+    assert density.energy(data(2)).shape == (60,)
+    with pytest.raises(ValueError, match=r"returned \(2, 1\) .* a score needs the shape of x"):
+        ScoreMatchingDensity(module=Quartic, **QUICK).fit(data(2))
+    with pytest.raises(ValueError, match=r"module returned \(2, 2\) .* an energy \(n, 1\)"):
+        ScoreMatchingDensity(
+            model="energy", module=lambda d: torch.nn.Bilinear(d, 1, d), **QUICK
+        ).fit(data(2))
+
+
+@pytest.mark.parametrize("truth", [ring_of_gaussians(), Banana(5)], ids=["ring", "banana"])
+def test_auto_keeps_what_held_out_rows_prefer(truth):
+    X, fresh = truth.sample(500, random_state=0), truth.sample(3000, random_state=1)
+    options = {"max_steps": 300, "random_state": 0}
+    density = ScoreMatchingDensity(model="auto", **options).fit(X)
+    results = density.selection_results_
+    assert results["model"] == ["gaussian", "kernel", "score"]
+    assert density.model_ == results["model"][np.argmin(results["objective"])]
+    assert (results["standard_error"] > 0).all()
+    assert hasattr(density, "net_") == (density.model_ == "score")
+    named = {m: ScoreMatchingDensity(model=m, **options).fit(X) for m in results["model"]}
+    errors = {
+        m: fisher_divergence(model.score_function, truth.score_function, fresh)
+        for m, model in named.items()
+    }
+    assert errors[density.model_] < max(errors.values())
+    np.testing.assert_array_equal(
+        density.score_function(X), named[density.model_].score_function(X)
+    )
+
+
+def test_methods_are_there_where_the_model_has_them():
+    offered = {
+        model: [
+            hasattr(ScoreMatchingDensity(model=model), name) for name in ("energy", "score_samples")
+        ]
+        for model in ("score", "energy", "kernel", "gaussian")
+    }
+    assert offered == {
+        "score": [False, False],
+        "energy": [True, False],
+        "kernel": [True, False],
+        "gaussian": [True, True],
+    }
+
+
+def test_a_second_fit_leaves_nothing_of_another_model():
+    density = ScoreMatchingDensity(model="kernel", **QUICK).fit(data(2))
+    assert hasattr(density, "closed_form_")
+    density.set_params(model="score").fit(data(2))
+    assert hasattr(density, "net_")
+    assert not hasattr(density, "closed_form_")
+    density.set_params(model="gaussian").fit(data(2))
+    assert not hasattr(density, "net_")
+    assert not hasattr(density, "validation_curve_")
+    assert density.n_steps_ == density.best_step_ == 0
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"model": "forest"}, "'model' parameter"),
+        ({"model": "energy", "parametrization": "score"}, "use parametrization='preconditioned'"),
+        ({"model": "auto", "early_stopping": False}, "use early_stopping=True or name a model"),
+        (
+            {"model": "kernel", "objective": "denoising"},
+            "not for 'denoising'; use objective=",
+        ),
+    ],
+)
+def test_models_that_cannot_be_fitted_are_refused(params, message):
+    with pytest.raises(ValueError, match=message):
+        ScoreMatchingDensity(**{**QUICK, **params}).fit(data(2))

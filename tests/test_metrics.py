@@ -61,13 +61,45 @@ def test_fisher_divergence_is_in_one_over_squared_units():
 
 
 def test_fisher_divergence_refuses_what_has_not_the_shape_of_a_score():
-    message = r"gave the shape \(5,\) for X of shape \(5, 2\); a score has the shape of X"
+    message = r"score_a gave the shape \(5,\) for X of shape \(5, 2\); a score has the shape of X"
     with pytest.raises(ValueError, match=message):
         fisher_divergence(lambda X: X[:, 0], lambda X: X[:, 1], rows(5, 2))
-    with pytest.raises(ValueError, match=r"gave the shape \(5, 5\) for X of shape \(5, 1\)"):
-        fisher_divergence(lambda X: X, lambda X: X[:, 0], rows(5, 1))
+    # Both would be broadcast to the shape of X.
+    with pytest.raises(ValueError, match=r"score_b gave the shape \(5, 1\) for X of shape \(5, 2"):
+        fisher_divergence(lambda X: X, lambda X: X[:, :1], rows(5, 2))
+    with pytest.raises(ValueError, match=r"score_b gave the shape \(2,\) for X of shape \(2, 2\)"):
+        fisher_divergence(lambda X: X, lambda X: X[0], rows(2, 2))
+
+
+def test_fisher_divergence_refuses_numbers_that_are_none_and_weights_that_do_not_fit():
+    X = rows(5, 2)
     with pytest.raises(ValueError, match="contains NaN"):
         fisher_divergence(np.sin, np.cos, [[0.0], [np.nan]])
+    message = "score_b is not finite at 1 of 3 rows, the first of them row 1: there is no mean"
+    with pytest.raises(ValueError, match=message), np.errstate(divide="ignore"):
+        fisher_divergence(np.sin, lambda X: 1 / X, [[1.0], [0.0], [2.0]])
+    with pytest.raises(ValueError, match=r"sample_weight.shape == \(4,\), expected \(5,\)"):
+        fisher_divergence(np.sin, np.cos, X, np.ones(4))
+    with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
+        fisher_divergence(np.sin, np.cos, X, [1, 1, 1, 1, -1])
+    with pytest.raises((ValueError, ZeroDivisionError), match="[wW]eights.*zero"):
+        fisher_divergence(np.sin, np.cos, X, np.zeros(5))
+
+
+def test_fisher_divergence_takes_tensors_that_carry_a_gradient():
+    X, factor = rows(20, 2), torch.tensor(2.0, requires_grad=True)
+    found = fisher_divergence(lambda X: factor * torch.from_numpy(X).float(), lambda X: -X, X)
+    assert isinstance(found, float)
+    assert found == pytest.approx(fisher_divergence(lambda X: 2 * X, lambda X: -X, X), rel=1e-6)
+
+
+def test_fisher_divergence_of_single_precision_is_summed_in_double():
+    X = rows(20, 2)
+    found = fisher_divergence(lambda X: X.astype(np.float32) + 1e4, lambda X: X * 0, X)
+    exact = fisher_divergence(
+        lambda X: (X.astype(np.float32) + 1e4).astype(float), np.zeros_like, X
+    )
+    assert found == exact
 
 
 # Copy rate

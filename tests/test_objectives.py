@@ -11,7 +11,15 @@ from skscore.datasets import (
 )
 from skscore.divergence import rademacher
 from skscore.networks import PreconditionedScore, ScoreMLP
-from skscore.objectives import denoising, explicit, implicit, sliced
+from skscore.objectives import (
+    denoising,
+    denoising_control_variate,
+    explicit,
+    finite_difference_sliced,
+    implicit,
+    parzen,
+    sliced,
+)
 
 SEED = 0
 
@@ -129,23 +137,30 @@ def test_explicit_is_zero_and_implicit_minus_the_fisher_information_at_the_truth
         assert moved == pytest.approx(-information + 0.01, rel=1e-8)
 
 
+def noise_on_points(points, reach, step):
+    """Every node of a trapezoidal rule for ε on every point, and the weights of the mean."""
+    d = points.shape[1]
+    nodes, steps = line(reach, step)
+    noise = np.stack(np.meshgrid(*[nodes] * d), -1).reshape(-1, d)
+    weight = np.exp(-(noise**2).sum(1) / 2) * (steps[0] / np.sqrt(2 * np.pi)) ** d
+    repeated = (np.repeat(points, len(noise), 0), np.tile(noise, (len(points), 1)))
+    return *map(torch.from_numpy, repeated), torch.from_numpy(np.tile(weight, len(points)))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("sigma", [0.3, 1.0])
 @pytest.mark.parametrize("d", [1, 2])
-def test_denoising_exceeds_explicit_on_the_blurred_points_by_the_same_for_every_model(d, sigma):
+def test_denoising_exceeds_parzen_by_the_same_for_every_model(d, sigma, weighted):
     points = np.random.RandomState(SEED).standard_normal((5, d))
-    parzen = GaussianMixtureDensity(np.full(5, 0.2), points, np.full(5, sigma**2))
-    nodes, step = line(9, 0.05 if d == 1 else 0.15)
-    noise = np.stack(np.meshgrid(*[nodes] * d), -1).reshape(-1, d)
-    weight = np.exp(-(noise**2).sum(1) / 2) * (step[0] / np.sqrt(2 * np.pi)) ** d / 5
-    x = torch.from_numpy(np.repeat(points, len(noise), 0))
-    noise = torch.from_numpy(np.tile(noise, (5, 1)))
-    weight = torch.from_numpy(np.tile(weight, 5))
-    sigmas = levels(x, sigma)
-    x_noisy = x + sigma * noise
-    target = torch.from_numpy(parzen.score_function(x_noisy.numpy()))
+    w = torch.tensor([1.0, 2, 0, 3, 4] if weighted else [1.0] * 5, dtype=torch.float64)
+    x, noise, weight = noise_on_points(points, 9, 0.05 if d == 1 else 0.15)
+    weight = weight * (w / w.sum()).repeat_interleave(len(x) // 5)
+    sigmas, centers = levels(x, sigma), torch.from_numpy(points)
+    density = GaussianMixtureDensity(w / w.sum(), points, np.full(5, sigma**2))
+    target = torch.from_numpy(density.score_function((x + sigma * noise).numpy()))
 
     constant = d / sigma**2 - weight @ target.square().sum(1)
-    assert constant > 0.1  # the identity is not one of zeros
+    assert constant > 0.01  # the identity is not one of zeros
     models = [
         lambda x, sigma: 0 * x,
         lambda x, sigma: -x / (1 + sigma.square()),
@@ -153,8 +168,37 @@ def test_denoising_exceeds_explicit_on_the_blurred_points_by_the_same_for_every_
         network(d, denoising=True),
     ]
     for model in models:
-        difference = denoising(model, x, sigmas, noise) - explicit(model, x_noisy, sigmas, target)
+        loss = parzen(model, x, sigmas, noise, centers, w if weighted else None)
+        difference = denoising(model, x, sigmas, noise) - loss
         assert (weight @ difference.detach()).item() == pytest.approx(constant.item(), abs=1e-8)
+
+
+@pytest.mark.parametrize("sigma", [1e-3, 0.5, 1e3])
+def test_parzen_is_explicit_against_the_mixture_of_gaussians_on_the_centers(sigma):
+    centers, x, noise = (torch.randn(n, 3, generator=generator(n)).double() for n in (20, 7, 7))
+    weights = torch.rand(20, generator=generator(1)).double()
+    mixture = GaussianMixtureDensity(
+        weights / weights.sum(), centers.numpy() + 100, np.full(20, sigma**2)
+    )
+    x, sigmas = x + 100, levels(x, sigma)
+    target = torch.from_numpy(mixture.score_function((x + sigma * noise).numpy()))
+
+    def model(x, sigma):
+        return x.roll(1, 1) - x
+
+    expected = explicit(model, x + sigma * noise, sigmas, target)
+    loss = parzen(model, x, sigmas, noise, centers + 100, 5 * weights)
+    torch.testing.assert_close(loss, expected, rtol=1e-8, atol=0)
+
+
+def test_parzen_is_zero_at_the_score_of_the_parzen_density_and_only_there():
+    points = np.random.RandomState(SEED).standard_normal((5, 2))
+    truth = exact_score(GaussianMixtureDensity(np.full(5, 0.2), points, np.full(5, 1e-12)))
+    x, noise, _ = noise_on_points(points, 2, 0.5)
+    centers = torch.from_numpy(points)
+    assert parzen(truth, x, levels(x, 0.4), noise, centers).max() < 1e-16
+    moved = parzen(lambda x, s: truth(x, s) + 0.1, x, levels(x, 0.4), noise, centers)
+    torch.testing.assert_close(moved, torch.full_like(moved, 2 * 0.1**2), rtol=1e-6, atol=0)
 
 
 def minimise(loss, d):
@@ -269,14 +313,124 @@ def test_sliced_without_variance_reduction_varies_where_with_it_nothing_does():
     assert plain.var() == pytest.approx(variance.item(), rel=0.15)
 
 
+def test_finite_differences_are_exact_for_a_linear_score_at_any_step():
+    A = torch.randn(3, 3, generator=generator(), dtype=torch.float64)
+    x = torch.randn(6, 3, generator=generator(1), dtype=torch.float64)
+    probes = torch.randn(4, 6, 3, generator=generator(2), dtype=torch.float64)
+
+    def linear(x, sigma):
+        return x @ A + sigma
+
+    expected = sliced(linear, x, levels(x, 0.3), probes)
+    for epsilon in (1e-3, 1.0, 100.0):
+        loss = finite_difference_sliced(linear, x, levels(x, 0.3), probes, epsilon=epsilon)
+        torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_the_error_of_finite_differences_falls_with_the_square_of_the_step():
+    x = torch.randn(50, 3, generator=generator(), dtype=torch.float64)
+    probes = rademacher((2, 50, 3), generator(1), dtype=x.dtype)
+    score = network(3)
+    expected = sliced(score, x, levels(x, 0), probes)
+    error = torch.stack(
+        [
+            finite_difference_sliced(score, x, levels(x, 0), probes, epsilon=epsilon) - expected
+            for epsilon in (4e-3, 2e-3, 1e-3)
+        ]
+    ).detach()
+    coarse, fine, finest = error.norm(dim=1)
+    assert finest > 1e-8  # far above rounding
+    assert coarse / fine == pytest.approx(4, rel=0.01)
+    assert fine / finest == pytest.approx(4, rel=0.01)
+
+
+def test_the_error_of_finite_differences_is_the_next_term_of_the_series():
+    # s = x³: s₊ + s₋ = 2x³ + 6xh²v², v(s₊ - s₋)/h = 6x²v² + 2h²v⁴.
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
+    v, h = torch.full((1, 9, 1), 0.7, dtype=torch.float64), 0.1
+    loss = finite_difference_sliced(lambda x, s: x**3, x, levels(x, 0), v, epsilon=h)
+    norm, slope = (x**3 + 3 * x * (h * 0.7) ** 2) ** 2, 6 * x**2 * 0.7**2 + 2 * h**2 * 0.7**4
+    torch.testing.assert_close(loss, (norm + slope)[:, 0])
+
+
+def test_finite_differences_call_the_score_once_without_differentiating_it():
+    calls = []
+
+    def recorded(x, sigma):
+        calls.append((x.shape, sigma.shape))
+        return torch.from_numpy(-x.numpy() / (1 + sigma.numpy() ** 2))
+
+    x = torch.randn(5, 3, generator=generator(), dtype=torch.float64)
+    probes = rademacher((4, 5, 3), generator(1), dtype=x.dtype)
+    sigma = torch.linspace(0, 1, 5, dtype=x.dtype)[:, None]
+    loss = finite_difference_sliced(recorded, x, sigma, probes, epsilon=0.1)
+    assert calls == [((40, 3), (40, 1))]
+    torch.testing.assert_close(loss, implicit(lambda x, s: -x / (1 + s.square()), x, sigma))
+
+
+@pytest.mark.parametrize("sigma", [0.1, 1.0])
+def test_the_control_variate_keeps_the_mean_of_denoising_for_every_model(sigma):
+    points = np.random.RandomState(SEED).standard_normal((3, 2))
+    x, noise, weight = noise_on_points(points, 9, 0.15)
+    sigmas = levels(x, sigma)
+    for model in [*MODELS_2D.values(), network(2, denoising=True)]:
+        plain = denoising(model, x, sigmas, noise)
+        reduced = denoising_control_variate(model, x, sigmas, noise)
+        assert (weight @ (plain - reduced)).item() == pytest.approx(0, abs=1e-8)
+        assert (plain - reduced).abs().max() > 1
+
+
+def test_the_control_variate_is_sliced_score_matching_as_the_noise_falls():
+    x, noise = torch.randn(2, 30, 3, generator=generator(), dtype=torch.float64)
+    score = network(3)
+    limit = sliced(score, x, levels(x, 0), noise[None])
+
+    def error(sigma):
+        loss = denoising_control_variate(score, x, levels(x, sigma), noise)
+        return (loss - 3 / sigma**2 - limit).norm().item()
+
+    assert error(1e-2) / error(1e-3) == pytest.approx(10, rel=0.2)
+
+
+def test_the_control_variate_bounds_the_variance_that_small_noise_blows_up():
+    n, d = 4000, 3
+    x = torch.randn(1, d, generator=generator(), dtype=torch.float64).repeat(n, 1)
+    noise = torch.randn(n, d, generator=generator(1), dtype=torch.float64)
+    scale = torch.ones(n, 1, dtype=torch.float64, requires_grad=True)
+    score = network(d)
+
+    def variances(loss, sigma):
+        """Of the loss, and of its derivative by a factor on the score, over the noise."""
+        values = loss(lambda x, s: scale * score(x, s), x, levels(x, sigma), noise)
+        (gradient,) = torch.autograd.grad(values.sum(), scale)
+        return torch.stack([values.var(), gradient.var()]).detach()
+
+    plain = torch.stack([variances(denoising, sigma) for sigma in (0.1, 0.01, 0.001)])
+    reduced = torch.stack(
+        [variances(denoising_control_variate, sigma) for sigma in (0.1, 0.01, 0.001)]
+    )
+    # Var ‖ε‖²/σ² = 2d/σ⁴, and of the gradient's 2 εᵀs/σ it is 4‖s‖²/σ².
+    squared_score = score(x[:1], levels(x[:1], 0)).square().sum().item()
+    assert plain[2].tolist() == pytest.approx([2 * d * 1e12, 4e6 * squared_score], rel=0.15)
+    assert ((plain[1:] / plain[:-1]).log10() - torch.tensor([4, 2])).abs().max() < 0.5
+    assert (reduced / reduced[-1] - 1).abs().max() < 0.5
+    assert (reduced[-1] * 1e4 < plain[-1]).all()
+
+
 OBJECTIVES = {
     "explicit": lambda s, x, sigma, extra: explicit(s, x, sigma, extra[0]),
     "implicit": lambda s, x, sigma, extra: implicit(s, x, sigma),
     "implicit_in_chunks": lambda s, x, sigma, extra: implicit(s, x, sigma, chunk_size=2),
     "sliced": lambda s, x, sigma, extra: sliced(s, x, sigma, extra, variance_reduction=False),
     "sliced_vr": lambda s, x, sigma, extra: sliced(s, x, sigma, extra),
+    "sliced_fd": lambda s, x, sigma, extra: finite_difference_sliced(
+        s, x, sigma, extra, epsilon=0.1
+    ),
     "denoising": lambda s, x, sigma, extra: denoising(s, x, sigma, extra[0]),
+    "denoising_cv": lambda s, x, sigma, extra: denoising_control_variate(s, x, sigma, extra[0]),
+    "parzen": lambda s, x, sigma, extra: parzen(s, x, sigma, extra[0], CENTERS),
 }
+CENTERS = torch.randn(4, 3, generator=generator(2), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

@@ -247,7 +247,7 @@ class Linear(nn.Module):
 
 def test_a_class_or_a_function_is_called_with_the_number_of_features():
     for module in (Linear, lambda n_features: Linear(n_features)):
-        made = check_module(module, 3)
+        made = check_module(module, 3, 3)
         assert isinstance(made, Linear)
         assert made.layer.in_features == 3
 
@@ -255,7 +255,7 @@ def test_a_class_or_a_function_is_called_with_the_number_of_features():
 def test_an_instance_is_copied_and_left_as_it_was():
     module = Linear(3)
     assert module.training
-    made = check_module(module, 3)
+    made = check_module(module, 3, 3)
     assert made is not module
     assert module.training
     assert not made.training
@@ -273,7 +273,7 @@ def test_an_instance_is_copied_and_left_as_it_was():
 def test_what_makes_no_module_is_refused(module, made):
     message = f"^module=.* made a {made}; give a torch.nn.Module, or a class or function"
     with pytest.raises(TypeError, match=message):
-        check_module(module, 3)
+        check_module(module, 3, 3)
 
 
 class Pair(Linear):
@@ -288,4 +288,4 @@ class Pair(Linear):
 def test_a_module_whose_output_is_no_score_is_refused(module, returned):
     message = rf"^module returned {returned} for inputs x of shape \(2, 3\) and sigma of shape"
     with pytest.raises(ValueError, match=message):
-        check_module(module, 3)
+        check_module(module, 3, 3)
