@@ -9,7 +9,7 @@ from skscore.datasets import (
     two_modes,
 )
 from skscore.noise import geometric_sigmas, karras_sigmas
-from skscore.samplers import annealed_langevin, dpm_solver, langevin
+from skscore.samplers import annealed_langevin, dpm_solver, langevin, mala
 
 SEED = 0
 
@@ -101,6 +101,121 @@ def test_langevin_of_no_steps_stays_where_it_is():
     x = normal(5, 2)
     run = langevin(gaussian_score(1.0), x, 0.0, n_steps=0, step_size=1.0, generator=generator())
     assert torch.equal(run, x)
+
+
+# Metropolis-adjusted Langevin
+
+
+def gaussian_energy(variance, mean=0.0):
+    return lambda x, sigma: ((x - mean).square() / (variance + sigma**2)).sum(1) / 2
+
+
+def run_mala(energy_fn, score_fn, x, seed=SEED + 1, **kwargs):
+    return mala(energy_fn, score_fn, x, 0.0, generator=generator(seed), **kwargs)
+
+
+@pytest.mark.parametrize("step_size", [0.3, 4.0])
+def test_a_mala_step_is_the_documented_one(step_size):
+    # One chain after the other, with q(x'|x) written out; a step of 4 meets the cut of the drift.
+    n, d, sigma, v = 40, 3, 0.7, 2.0
+    start = 3 * normal(n, d)
+    found, acceptance = mala(
+        gaussian_energy(v, mean=1.0),
+        gaussian_score(v, mean=1.0),
+        start,
+        sigma,
+        n_steps=3,
+        step_size=step_size,
+        generator=generator(4),
+    )
+    target = torch.distributions.Normal(torch.ones(d).double(), (v + sigma**2) ** 0.5)
+
+    def proposal(x):
+        drift = -step_size / 2 * (x - 1) / (v + sigma**2)
+        longest = (step_size * d) ** 0.5
+        if drift.norm() > longest:
+            drift = drift * longest / drift.norm()
+        return torch.distributions.Normal(x + drift, step_size**0.5)
+
+    noise, x, accepted = generator(4), start.clone(), torch.zeros(n).double()
+    for _ in range(3):
+        z = torch.randn(n, d, generator=noise, dtype=x.dtype)
+        u = torch.rand(n, generator=noise, dtype=x.dtype)
+        for i in range(n):
+            forward = proposal(x[i])
+            new = forward.mean + step_size**0.5 * z[i]
+            log_ratio = target.log_prob(new) + proposal(new).log_prob(x[i])
+            log_ratio = (log_ratio - target.log_prob(x[i]) - forward.log_prob(new)).sum()
+            accepted[i] += log_ratio.exp().clamp(max=1) / 3
+            if u[i] < log_ratio.exp():
+                x[i] = new
+    torch.testing.assert_close(found, x)
+    torch.testing.assert_close(acceptance, accepted)
+    assert 0 < acceptance.mean() < 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mala_has_the_moments_of_its_energy_where_langevin_has_others(seed):
+    n, variance, step_size = 20000, torch.tensor([1.0, 4.0]).double(), 1.5
+    energy_fn, score_fn = gaussian_energy(variance, 3.0), gaussian_score(variance, 3.0)
+    start = 3 * normal(n, 2, seed=seed)
+    kwargs = {"n_steps": 120, "step_size": step_size}
+    x, acceptance = run_mala(energy_fn, score_fn, start, seed + 100, **kwargs)
+    assert 0.5 < acceptance.mean() < 0.9
+    assert ((x.mean(0) - 3).abs() < 4 * (variance / n).sqrt()).all()
+    error = 4 * variance * (2 / n) ** 0.5
+    assert ((x.var(0) - variance).abs() < error).all()
+    unadjusted = langevin(score_fn, start, 0.0, **kwargs, generator=generator(seed + 100))
+    assert ((unadjusted.var(0) - variance).abs() > 2 * error).all()
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_mala_draws_a_mixture_whatever_the_score(seed, share):
+    # w N(1, 1) + (1 - w) N(-1, 1) with log w/(1-w) = 2c has the energy x²/2 - log cosh(x + c). The
+    # score only proposes: with half of it, or none, the law is still that of the energy.
+    n, c = 10000, 0.5
+    x, _ = run_mala(
+        lambda x, sigma: (x.square() / 2 - (x + c).cosh().log()).sum(1),
+        lambda x, sigma: share * (-x + (x + c).tanh()),
+        2 * normal(n, 1, seed=seed),
+        seed + 100,
+        n_steps=80,
+        step_size=1.5,
+    )
+    mean = np.tanh(c)  # 2w - 1
+    for power, moment, square in ((1, mean, 2), (2, 2, 10), (3, 4 * mean, 76)):
+        error = ((square - moment**2) / n) ** 0.5
+        assert abs((x**power).mean() - moment) < 4 * error
+
+
+def test_mala_comes_back_from_where_the_energy_is_steep():
+    # On x⁴/4 at 30 the uncut drift of a step of 0.5 is 6750: it would be refused for ever.
+    x, _ = run_mala(
+        lambda x, sigma: x.pow(4).sum(1) / 4,
+        lambda x, sigma: -x.pow(3),
+        torch.full((200, 1), 30.0),
+        n_steps=200,
+        step_size=0.5,
+    )
+    assert x.abs().max() < 4
+
+
+@pytest.mark.parametrize("nothing", [np.inf, -np.inf, np.nan])
+def test_mala_refuses_points_of_no_energy(nothing):
+    def energy_fn(x, sigma):
+        return torch.where(x[:, 0] > 0, x[:, 0].square() / 2, nothing)
+
+    n, start = 20000, normal(20000, 1).abs()
+    x, _ = run_mala(energy_fn, gaussian_score(1.0), start, n_steps=50, step_size=0.5)
+    assert (x > 0).all()
+    assert abs(x.mean() - (2 / np.pi) ** 0.5) < 4 * ((1 - 2 / np.pi) / n) ** 0.5
+
+
+def test_mala_says_which_starts_have_no_energy():
+    x = torch.tensor([[1.0], [-1.0], [-2.0]])
+    with pytest.raises(ValueError, match="not finite at 2 of 3 starting points.*rows of the data"):
+        run_mala(lambda x, sigma: -x[:, 0].log(), lambda x, sigma: 1 / x, x, n_steps=1, step_size=1)
 
 
 # Annealed Langevin dynamics
@@ -300,6 +415,9 @@ def test_dpm_solver_draws_modes_with_their_weights_in_24_evaluations(density, bo
 
 SOLVERS = {
     "langevin": lambda s, x, g: langevin(s, x, 0.5, n_steps=5, step_size=0.1, generator=g),
+    "mala": lambda s, x, g: mala(
+        gaussian_energy(1.0), s, x, 0.5, n_steps=5, step_size=0.1, generator=g
+    )[0],
     "annealed_langevin": lambda s, x, g: annealed_langevin(
         s,
         x,
