@@ -14,10 +14,10 @@ whose left side falls and whose right side rises with ρ. Both are the number of
 classifier of odds exp(l - ρ) mistakes for the other kind: below one there is no overlap.
 
 Rows of the data are draws of the model only if it is the truth; taken for draws they bias log Z
-(-0.06 and -0.11 for a Gaussian and a Student t in 10 dimensions fitted to each other). So draws of
-the proposal, resampled in proportion to exp(l), start chains of MALA: the former gives far modes
-their weights, the latter the right law within each. Half of the chains, with the data, are what the
-final proposal is fitted to; the other half are the x_i.
+(by -0.06 for a Gaussian model of Student t rows in 10 dimensions, by -0.11 for the converse). So
+draws of the proposal, resampled in proportion to exp(l), start chains of MALA: the former gives far
+modes their weights, the latter the right law within each. Half of the chains, with the data, are
+what the final proposal is fitted to; the other half are the x_i.
 
 Sources: Meng & Wong, "Simulating ratios of normalizing constants via a simple identity", Stat.
 Sinica 1996; Bennett, J. Comput. Phys. 1976; Frühwirth-Schnatter, "Estimating marginal likelihoods
@@ -43,7 +43,7 @@ __all__ = ["BridgeEstimate", "bridge_sampling", "log_normalizer"]
 
 _COMPONENTS = (1, 2, 3, 5, 8, 12)
 _MAX_ROWS = 5000
-_INFLATION = 1.5  # of the covariances of the first proposal, so that its tails cover the model's
+_INFLATION = 1.3  # of the proposals' covariances, so that their tails cover the model's
 _N_WARMUP, _N_STEPS_BETWEEN = 100, 5
 
 
@@ -56,7 +56,7 @@ class BridgeEstimate:
     log_normalizer : float
         log Z, in nats.
     std : float
-        Its standard error.
+        Its standard error, if the draws are independent.
     effective_sample_size : float
         (Σw)²/(n_2 Σw²) of the importance weights w = exp(-E)/q, a share in (0, 1]; below 0.01 the
         proposal misses most of the model, and neither figure can be relied on.
@@ -173,6 +173,8 @@ def log_normalizer(
     Returns
     -------
     estimate : BridgeEstimate
+        Chains that started at the same draw are not independent. Up to 10 dimensions it
+        hardly shows; at 20 the error was about 1.5 times ``std``.
 
     Raises
     ------
@@ -192,6 +194,7 @@ def log_normalizer(
     >>> abs(estimate.log_normalizer - math.log(2 * math.pi) / 2) < 0.01
     True
     """
+    X = np.asarray(X, dtype=np.float64)
     n, d = X.shape
     if n <= d:
         raise ValueError(
@@ -199,7 +202,6 @@ def log_normalizer(
             f"{d}."
         )
     rng = np.random.RandomState(int(torch.randint(2**31 - 1, (), generator=generator)))
-    X = np.asarray(X, dtype=np.float64)
     X = X[rng.permutation(n)[:_MAX_ROWS]]
 
     def log_p(x: Array) -> Array:
@@ -213,8 +215,6 @@ def log_normalizer(
         return values
 
     first = _fit_mixture(X, rng)
-    first.covariances_ *= _INFLATION
-    first.precisions_cholesky_ /= math.sqrt(_INFLATION)
     draws = rng.permutation(first.sample(n_draws)[0])
     start = _resample(draws, log_p(draws) - first.score_samples(draws), n_chains, rng)
     states, _ = run_chains(
@@ -235,14 +235,17 @@ def log_normalizer(
 
 
 def _fit_mixture(X: Array, rng: np.random.RandomState) -> GaussianMixture:
-    """Fit Gaussian mixtures and keep the one of the lowest BIC."""
+    """Fit Gaussian mixtures, keep that of the lowest BIC and inflate its covariances."""
     n, d = X.shape
     mixtures = [
         GaussianMixture(k, reg_covar=1e-6 * X.var(axis=0).min(), random_state=rng).fit(X)
         for k in _COMPONENTS
         if k == 1 or 2 * k * (d + 1) <= n
     ]
-    return min(mixtures, key=lambda mixture: mixture.bic(X))
+    best = min(mixtures, key=lambda mixture: mixture.bic(X))
+    best.covariances_ *= _INFLATION
+    best.precisions_cholesky_ /= math.sqrt(_INFLATION)
+    return best
 
 
 def _resample(draws: Array, log_weights: Array, n: int, rng: np.random.RandomState) -> Array:
