@@ -16,7 +16,8 @@ import torch
 
 from skscore._batches import BatchIterator, Rows, ValidationIterator
 from skscore._losses import DenoisingLoss
-from skscore._training import LowestLoss, TrainingPlan, WarmupCosine, train
+from skscore._selection import LowestLoss
+from skscore._training import TrainingPlan, WarmupCosine, train
 from skscore._validation import torch_generator
 from skscore.networks import PreconditionedScore, ScoreMLP
 from skscore.noise import LogNormalSigma

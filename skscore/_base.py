@@ -31,14 +31,8 @@ from skscore._batches import Rows
 from skscore._container import Container
 from skscore._inference import implicit_losses, in_parts, to_numpy
 from skscore._losses import RowLoss
-from skscore._training import (
-    Latest,
-    LowestLoss,
-    ScoreNet,
-    Selection,
-    TrainingPlan,
-    train,
-)
+from skscore._selection import Latest, LowestLoss, Selection
+from skscore._training import ScoreNet, TrainingPlan, load_weights, train
 from skscore._typing import ScoreFn
 from skscore._validation import (
     Array,
@@ -153,11 +147,7 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
     def _fit_model(self, z: Array, weights: Array, seed: int, device: torch.device) -> Selection:
         """Train the network."""
         spread = np.sqrt(np.diag(self.covariance_))
-        if self._holds_out():
-            train_index, valid_index = split_rows(len(z), self.validation_fraction, seed)
-        else:
-            train_index = np.arange(len(z))
-            valid_index = np.linspace(0, len(z) - 1, min(len(z), _WATCHED_ROWS)).astype(int)
+        train_index, valid_index = self._split(len(z), seed)
         rows = Rows.of(z[train_index], weights[train_index], device)
         watched = Rows.of(z[valid_index], weights[valid_index], device)
         plan = TrainingPlan(
@@ -174,7 +164,7 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
         )
         module = self._build_module(spread, len(z), seed).to(device)
         if self.warm_start and hasattr(self, "net_"):
-            _load_weights(module, self.net_.module_)
+            load_weights(module, self.net_.module_)
         loss = self._make_loss(math.sqrt(np.mean(spread**2)))
         selection = self._make_selection(z, seed)
         trained = train(module, loss, rows, watched, plan, selection)
@@ -184,6 +174,13 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
         self.best_step_ = trained.best_step
         self.validation_curve_ = trained.curve
         return selection
+
+    def _split(self, n_rows: int, seed: int) -> tuple[Array, Array]:
+        """Return the rows to train on, and those to validate on."""
+        if self._holds_out():
+            return split_rows(n_rows, self.validation_fraction, seed)
+        watched = np.linspace(0, n_rows - 1, min(n_rows, _WATCHED_ROWS)).astype(int)
+        return np.arange(n_rows), watched
 
     def _build_module(self, spread: Array, n_rows: int, seed: int) -> nn.Module:
         d = len(spread)
@@ -245,7 +242,10 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
         return bool(self.early_stopping)
 
     def _make_selection(self, z: Array, seed: int) -> Selection:
-        return LowestLoss() if self._holds_out() else Latest()
+        return self._select_held_out() if self._holds_out() else Latest()
+
+    def _select_held_out(self) -> Selection:
+        return LowestLoss()
 
     def _default_max_steps(self, n_rows: int) -> int:
         """Return the gradient steps for a number of distinct rows."""
@@ -388,14 +388,3 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
 
     def _sampling_remedy(self) -> str:
         return "The sampler diverged; use a smaller step_size."
-
-
-def _load_weights(module: nn.Module, trained: nn.Module) -> None:
-    try:
-        module.load_state_dict(trained.state_dict())
-    except RuntimeError as error:
-        raise ValueError(
-            "warm_start=True goes on from the last fit, whose network does not fit these data or "
-            "parameters: keep the number of varying features, hidden_units and module, or use "
-            "warm_start=False."
-        ) from error

@@ -29,8 +29,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skscore._typing import ScoreFn
-from skscore.samplers import EnergyFn, langevin, mala
+from skscore._typing import EnergyFn, ScoreFn
+from skscore.samplers import langevin, mala
 
 __all__ = ["SamplingReport", "run_chains", "split_rhat"]
 

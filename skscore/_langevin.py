@@ -1,4 +1,4 @@
-r"""How the estimators of one noise level are sampled: Langevin dynamics with a safe step.
+r"""What the estimators of one noise level share: a denoising loss, and Langevin dynamics.
 
 On a density with score s the dynamics is stable while the step stays below 4 over the curvature.
 The mean curvature along any direction is at most the largest eigenvalue κ of the Fisher information
@@ -14,8 +14,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
 
 from skscore._base import ScoreEstimator
-from skscore._training import Selection
+from skscore._losses import DenoisingLoss, RowLoss
+from skscore._selection import LatestNearLowest, Selection
 from skscore._validation import Array
+from skscore.noise import FixedSigma
 from skscore.samplers import langevin
 
 __all__ = ["LangevinEstimator"]
@@ -38,6 +40,12 @@ class LangevinEstimator(ScoreEstimator):
 
     def _score_sigma(self) -> float:
         return self.sigma_
+
+    def _make_loss(self, sigma_data: float) -> RowLoss:
+        return DenoisingLoss(FixedSigma(self.sigma_), sigma_data, mirrored=True)
+
+    def _select_held_out(self) -> Selection:
+        return LatestNearLowest()
 
     def _learn(self, z: Array, weights: Array, seed: int, device: torch.device) -> Selection:
         selection = super()._learn(z, weights, seed, device)

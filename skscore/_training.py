@@ -14,7 +14,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,20 +28,11 @@ from tqdm.auto import tqdm
 
 from skscore._batches import Batch, BatchIterator, Rows, ValidationIterator
 from skscore._losses import RowLoss
+from skscore._selection import VALIDATIONS, Selection
 from skscore._validation import Array, torch_generator
 
-__all__ = [
-    "Latest",
-    "LatestNearLowest",
-    "LowestLoss",
-    "ScoreNet",
-    "Selection",
-    "TrainingPlan",
-    "train",
-]
+__all__ = ["ScoreNet", "TrainingPlan", "load_weights", "train"]
 
-_VALIDATIONS = 25
-_PATIENCE = _VALIDATIONS / 4
 _MIN_STEPS_BETWEEN = 10
 _VALIDATION_BATCH = 4096
 _EMA_DECAY = 0.99
@@ -98,69 +89,6 @@ class MovingAverage(Callback):
             decay = min(self.decay, (1 + self.n_steps_) / (10 + self.n_steps_))
             self.module_.multi_avg_fn = get_ema_multi_avg_fn(decay)
             self.module_.update_parameters(net.module_)
-
-
-class Selection(Protocol):
-    """Decide which validation to keep.
-
-    Training ends after ``patience`` validations in a row that were not kept.
-    """
-
-    patience: float
-
-    def improves(self, module: nn.Module, losses: Tensor) -> bool:
-        """Whether this validation is to be kept instead of the one kept so far.
-
-        ``losses`` are those of the watched rows, times their weights, which have the mean 1.
-        """
-        ...
-
-
-class LowestLoss:
-    """Keep the validation with the lowest held-out loss."""
-
-    patience = _PATIENCE
-
-    def __init__(self) -> None:
-        self.best = math.inf
-
-    def improves(self, module: nn.Module, losses: Tensor) -> bool:
-        """Whether the loss is the lowest so far."""
-        loss = losses.mean().item()
-        better = loss < self.best
-        self.best = min(loss, self.best)
-        return better
-
-
-class LatestNearLowest:
-    """Keep the last validation whose loss is within one standard error of the lowest.
-
-    The error is that of the mean of paired differences, row by row. Where the held-out rows cannot
-    tell two networks apart, the later one has been trained at a lower learning rate.
-    """
-
-    patience = _PATIENCE
-
-    def __init__(self) -> None:
-        self.lowest: Tensor | None = None
-
-    def improves(self, module: nn.Module, losses: Tensor) -> bool:
-        """Whether no lower loss is told apart from this one."""
-        if self.lowest is None or losses.mean() < self.lowest.mean():
-            self.lowest = losses
-            return True
-        excess = losses - self.lowest
-        return bool(excess.mean() <= excess.std(correction=0) / len(excess) ** 0.5)
-
-
-class Latest:
-    """Keep the last validation: there is nothing to choose by."""
-
-    patience = math.inf
-
-    def improves(self, module: nn.Module, losses: Tensor) -> bool:
-        """Return True: later is better."""
-        return True
 
 
 class Budget(Callback):
@@ -341,6 +269,18 @@ def train(
     return Trained(net, budget.n_steps_, budget.best_step_, curve)
 
 
+def load_weights(module: nn.Module, trained: nn.Module) -> None:
+    """Start a module from the weights of an earlier training."""
+    try:
+        module.load_state_dict(trained.state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            "warm_start=True goes on from the last fit, whose network does not fit these data or "
+            "parameters: keep the number of varying features, hidden_units and module, or use "
+            "warm_start=False."
+        ) from error
+
+
 def _build_net(
     module: nn.Module,
     loss: RowLoss,
@@ -378,7 +318,7 @@ def _build_net(
         max_epochs=plan.max_steps,
         batch_size=plan.batch_size,
         iterator_train=BatchIterator,
-        iterator_train__n_steps=max(_MIN_STEPS_BETWEEN, plan.max_steps // _VALIDATIONS),
+        iterator_train__n_steps=max(_MIN_STEPS_BETWEEN, plan.max_steps // VALIDATIONS),
         iterator_train__max_steps=plan.max_steps,
         iterator_train__generator=torch_generator(plan.seed, device),
         iterator_valid=ValidationIterator,

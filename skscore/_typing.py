@@ -13,7 +13,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-__all__ = ["ScoreFn"]
+__all__ = ["EnergyFn", "ScoreFn"]
 
 
 class ScoreFn(Protocol):
@@ -21,4 +21,12 @@ class ScoreFn(Protocol):
 
     def __call__(self, x: Tensor, sigma: Tensor, /) -> Tensor:
         """Return the score of shape (n, d) at the points x and the noise levels sigma."""
+        ...
+
+
+class EnergyFn(Protocol):
+    """Callable ``(x: (n, d), sigma: (n, 1)) -> (n,)``, the energy -log p_σ(x) + const(σ)."""
+
+    def __call__(self, x: Tensor, sigma: Tensor, /) -> Tensor:
+        """Return the energy of shape (n,) at the points x and the noise levels sigma."""
         ...

@@ -13,10 +13,8 @@ from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from skscore._langevin import LangevinEstimator
-from skscore._losses import DenoisingLoss, RowLoss
-from skscore._training import LatestNearLowest, Selection
+from skscore._selection import Selection
 from skscore._validation import Array, RandomState
-from skscore.noise import FixedSigma
 
 __all__ = ["DenoisingScoreEstimator"]
 
@@ -162,12 +160,6 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
     def _learn(self, *args: Any) -> Selection:
         self.sigma_ = float(self.sigma)
         return super()._learn(*args)
-
-    def _make_loss(self, sigma_data: float) -> RowLoss:
-        return DenoisingLoss(FixedSigma(self.sigma_), sigma_data, mirrored=True)
-
-    def _make_selection(self, z: Array, seed: int) -> Selection:
-        return LatestNearLowest() if self._holds_out() else super()._make_selection(z, seed)
 
     def score_function(self, X: Any, sigma: float | None = None) -> Array:
         """Return the score of the blurred density, ∇ log p_σ(x), in the units of X.

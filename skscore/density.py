@@ -20,17 +20,15 @@ from torch import Tensor, nn
 from skscore._closed_form import fit_closed_form
 from skscore._inference import implicit_losses, in_parts, to_numpy
 from skscore._langevin import LangevinEstimator
-from skscore._losses import DenoisingLoss, ImplicitLoss, RowLoss, SlicedLoss
-from skscore._training import Latest, LatestNearLowest, Selection
-from skscore._validation import Array, RandomState, split_rows
+from skscore._losses import ImplicitLoss, RowLoss, SlicedLoss
+from skscore._selection import Latest, LowestLoss, Selection
+from skscore._validation import Array, RandomState
 from skscore.energies import EnergyMLP, EnergyScore
-from skscore.noise import FixedSigma
 
 __all__ = ["ScoreMatchingDensity"]
 
 _EXACT_TRAINING_MAX = 8
-# In the order of their cost.
-_CANDIDATES = ("gaussian", "kernel", "score")
+_CLOSED_FORM = ("gaussian", "kernel")
 _NETWORKS = ("score", "energy")
 
 
@@ -166,7 +164,7 @@ class ScoreMatchingDensity(LangevinEstimator):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **LangevinEstimator._parameter_constraints,
         "objective": [StrOptions({"auto", "implicit", "sliced", "denoising"})],
-        "model": [StrOptions({*_CANDIDATES, "energy", "auto"})],
+        "model": [StrOptions({*_CLOSED_FORM, *_NETWORKS, "auto"})],
     }
 
     def __init__(
@@ -252,27 +250,25 @@ class ScoreMatchingDensity(LangevinEstimator):
 
     def _fit_best(self, z: Array, weights: Array, seed: int, device: torch.device) -> Selection:
         """Fit the candidates to the same rows, and keep what the held-out ones prefer."""
-        train, valid = split_rows(len(z), self.validation_fraction, seed)
-        z_train, w_train = self._tensor(z[train]), self._tensor(weights[train])
         self.model_ = "score"
         selection = super()._fit_model(z, weights, seed, device)
-        x = self._tensor(z[valid])
-        sigma, w = torch.full_like(x[:, :1], self.sigma_), weights[valid] / weights[valid].sum()
-        means, errors = [], []
-        for name in _CANDIDATES:
-            if name == "score":
-                model = self._fitted_model()
-            else:
-                model = fit_closed_form(name, z_train, w_train, self.validation_fraction, seed)
-            losses = to_numpy(implicit_losses(model, x, sigma))
-            means.append(w @ losses)
-            errors.append(np.sqrt(w**2 @ (losses - means[-1]) ** 2))
-        self.selection_results_ = {
-            "model": list(_CANDIDATES),
-            "objective": np.array(means),
-            "standard_error": np.array(errors),
+        train, valid = self._split(len(z), seed)
+        x, w = self._tensor(z[train]), self._tensor(weights[train])
+        models = {
+            name: fit_closed_form(name, x, w, self.validation_fraction, seed)
+            for name in _CLOSED_FORM
         }
-        best = _CANDIDATES[int(np.argmin(means))]
+        models["score"] = self._fitted_model()
+        x, share = self._tensor(z[valid]), weights[valid] / weights[valid].sum()
+        sigma = torch.full_like(x[:, :1], self.sigma_)
+        losses = np.stack([to_numpy(implicit_losses(m, x, sigma)) for m in models.values()])
+        means = losses @ share
+        self.selection_results_ = {
+            "model": list(models),
+            "objective": means,
+            "standard_error": np.sqrt((losses - means[:, None]) ** 2 @ share**2),
+        }
+        best = list(models)[int(means.argmin())]
         if best == "score":
             return selection
         self.model_ = best
@@ -311,15 +307,13 @@ class ScoreMatchingDensity(LangevinEstimator):
         return self.objective_ == "denoising"
 
     def _make_loss(self, sigma_data: float) -> RowLoss:
-        if self.objective_ == "denoising":
-            return DenoisingLoss(FixedSigma(self.sigma_), sigma_data, mirrored=True)
+        if self._learns_blurred():
+            return super()._make_loss(sigma_data)
         return ImplicitLoss() if self.objective_ == "implicit" else SlicedLoss()
 
-    def _make_selection(self, z: Array, seed: int) -> Selection:
-        # The implicit objectives of single rows scatter so widely that the rule would overfit.
-        if self._learns_blurred() and self._holds_out():
-            return LatestNearLowest()
-        return super()._make_selection(z, seed)
+    def _select_held_out(self) -> Selection:
+        # The implicit objectives of single rows scatter so widely that the later would overfit.
+        return super()._select_held_out() if self._learns_blurred() else LowestLoss()
 
     def score_function(self, X: Any) -> Array:
         """Return the score ∇ log p(x) in the units of X.

@@ -35,9 +35,8 @@ from scipy.special import expit, logsumexp
 from sklearn.mixture import GaussianMixture
 
 from skscore._chains import run_chains
-from skscore._typing import ScoreFn
+from skscore._typing import EnergyFn, ScoreFn
 from skscore._validation import Array
-from skscore.samplers import EnergyFn
 
 __all__ = ["BridgeEstimate", "bridge_sampling", "log_normalizer"]
 

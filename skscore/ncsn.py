@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from skscore._base import ScoreEstimator
 from skscore._copying import LatestOriginal
 from skscore._losses import DenoisingLoss, RowLoss
-from skscore._training import Selection
+from skscore._selection import Selection
 from skscore._validation import Array, RandomState, torch_generator
 from skscore.noise import (
     GeometricSigmas,

@@ -26,16 +26,13 @@ coordinates x_t/α_t, where every Gaussian process is variance exploding.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from skscore._typing import ScoreFn
+from skscore._typing import EnergyFn, ScoreFn
 
 __all__ = ["annealed_langevin", "dpm_solver", "langevin", "mala"]
-
-EnergyFn = Callable[[Tensor, Tensor], Tensor]  # (x: (n, d), sigma: (n, 1)) -> (n,)
 
 
 def langevin(

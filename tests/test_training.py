@@ -7,7 +7,8 @@ from skorch.callbacks import Callback, EpochScoring
 
 from skscore import DenoisingScoreEstimator
 from skscore._batches import BatchIterator, Rows, ValidationIterator
-from skscore._training import Latest, LatestNearLowest, LowestLoss, WarmupCosine
+from skscore._selection import LatestNearLowest
+from skscore._training import WarmupCosine
 
 
 def rows(weights):
@@ -59,28 +60,6 @@ def test_learning_rate_warms_up_and_falls_to_zero():
     assert values[-1] < 1e-5
 
 
-def kept(selection, losses):
-    return [selection.improves(torch.nn.Identity(), torch.tensor(rows)) for rows in losses]
-
-
-def test_lowest_loss_is_kept_and_later_equals_are_not():
-    losses = [[3.0, 3.0], [1.0, 3.0], [2.0, 2.0], [2.0, 3.0], [0.0, 2.0]]
-    assert kept(LowestLoss(), losses) == [True, True, False, False, True]
-    assert all(kept(Latest(), losses))
-
-
-def test_the_latest_is_kept_that_cannot_be_told_from_the_lowest():
-    lowest = [1.0, 2.0, 3.0, 6.0]
-    scattered = [2.5, 2.0, 2.0, 6.0]  # .125 more, with a standard error of the difference of .45
-    worse = [1.1, 2.1, 3.1, 6.2]  # .125 more in every row alike, with one of .02
-    assert kept(LatestNearLowest(), [lowest, scattered, worse, lowest]) == [True, True, False, True]
-    assert kept(LatestNearLowest(), [worse, lowest]) == [True, True]
-    # The lowest is what the next is compared with, not the last that was kept.
-    far = [3.0, 2.5, 2.5, 6.0]
-    assert kept(LatestNearLowest(), [scattered, far]) == [True, False]
-    assert kept(LatestNearLowest(), [lowest, scattered, far])[2] is False
-
-
 def test_losses_of_held_out_rows_reach_the_selection_row_by_row(monkeypatch):
     seen = []
 
@@ -89,7 +68,7 @@ def test_losses_of_held_out_rows_reach_the_selection_row_by_row(monkeypatch):
             seen.append(losses)
             return super().improves(module, losses)
 
-    monkeypatch.setattr("skscore.denoising.LatestNearLowest", Spy)
+    monkeypatch.setattr("skscore._langevin.LatestNearLowest", Spy)
     X = np.vstack([data(), data()[:50]])  # weights 2 and 1
     model = DenoisingScoreEstimator(max_steps=30, validation_fraction=0.3, random_state=0).fit(X)
     assert [losses.shape for losses in seen] == [(30,)] * 3

@@ -1,0 +1,82 @@
+r"""Which validation of a training is kept, by the losses ℓ of the held-out rows.
+
+    lowest                the first of the least mean ℓ
+    latest near lowest    the last with mean(ℓ - ℓ_lowest) ≤ SE, the standard error of that mean
+    latest                the last
+
+Where generated rows are watched for copies, :mod:`skscore._copying` selects.
+"""
+
+import math
+from typing import Protocol
+
+from torch import Tensor, nn
+
+__all__ = ["VALIDATIONS", "Latest", "LatestNearLowest", "LowestLoss", "Selection"]
+
+# Of a whole training, which ends after a quarter of them without success.
+VALIDATIONS = 25
+_PATIENCE = VALIDATIONS / 4
+
+
+class Selection(Protocol):
+    """Decide which validation to keep.
+
+    Training ends after ``patience`` validations in a row that were not kept.
+    """
+
+    patience: float
+
+    def improves(self, module: nn.Module, losses: Tensor) -> bool:
+        """Whether this validation is to be kept instead of the one kept so far.
+
+        ``losses`` are those of the watched rows, times their weights, which have the mean 1.
+        """
+        ...
+
+
+class LowestLoss:
+    """Keep the validation with the lowest held-out loss."""
+
+    patience = _PATIENCE
+
+    def __init__(self) -> None:
+        self.best = math.inf
+
+    def improves(self, module: nn.Module, losses: Tensor) -> bool:
+        """Whether the loss is the lowest so far."""
+        loss = losses.mean().item()
+        better = loss < self.best
+        self.best = min(loss, self.best)
+        return better
+
+
+class LatestNearLowest:
+    """Keep the last validation whose loss is within one standard error of the lowest.
+
+    The error is that of the mean of paired differences, row by row. Where the held-out rows cannot
+    tell two networks apart, the later one has been trained at a lower learning rate.
+    """
+
+    patience = _PATIENCE
+
+    def __init__(self) -> None:
+        self.lowest: Tensor | None = None
+
+    def improves(self, module: nn.Module, losses: Tensor) -> bool:
+        """Whether no lower loss is told apart from this one."""
+        if self.lowest is None or losses.mean() < self.lowest.mean():
+            self.lowest = losses
+            return True
+        excess = losses - self.lowest
+        return bool(excess.mean() <= excess.std(correction=0) / len(excess) ** 0.5)
+
+
+class Latest:
+    """Keep the last validation: there is nothing to choose by."""
+
+    patience = math.inf
+
+    def improves(self, module: nn.Module, losses: Tensor) -> bool:
+        """Return True: later is better."""
+        return True
