@@ -3,58 +3,30 @@ import math
 import numpy as np
 import pytest
 import torch
+from closed_forms import (
+    SEED,
+    check_divergence,
+    check_energy,
+    check_hyvarinen,
+    check_rows,
+    covariance,
+    fisher_divergence,
+    gaussian,
+    generator,
+    levels,
+    normal,
+)
 from scipy import stats
 from sklearn.mixture import GaussianMixture
 
-from skscore.datasets import gaussian_mixture_1d, random_gaussian_mixture, ring_of_gaussians
-from skscore.divergence import exact_divergence
+from skscore.datasets import random_gaussian_mixture, ring_of_gaussians
 from skscore.gaussians import GaussianMixtureScore, GaussianScore, fit_gaussian
-from skscore.objectives import explicit, implicit
-
-SEED = 0
-
-
-def generator(seed=SEED):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=SEED):
-    return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
-
-
-def levels(x, sigma=0.0):
-    return torch.full((len(x), 1), sigma, dtype=x.dtype)
-
-
-def covariance(d, seed=SEED):
-    root = normal(d, d, seed=seed)
-    return root @ root.mT / d + 0.2 * torch.eye(d)
-
-
-def gaussian(d, seed=SEED):
-    return GaussianScore(normal(d, seed=seed), covariance(d, seed))
+from skscore.objectives import implicit
 
 
 def mixture(d, seed=SEED):
     p = random_gaussian_mixture(d, 3, random_state=seed)
     return GaussianMixtureScore(p.weights, p.means, p.covariances)
-
-
-def mixture_rows(d, n, seed=SEED):
-    X = random_gaussian_mixture(d, 3, random_state=SEED).sample(n, random_state=seed)
-    return torch.from_numpy(X / X.std(0))
-
-
-def population():
-    """Nodes on a line, their probabilities and the true score there, as good as endless rows."""
-    density = gaussian_mixture_1d()
-    nodes = np.arange(-12, 12, 0.01)[:, None]
-    p = 0.01 * np.exp(density.log_density(nodes))
-    return map(torch.from_numpy, (nodes, p, density.score_function(nodes)))
-
-
-def fisher_divergence(model, x, truth):
-    return explicit(model, x, levels(x), truth).mean().item()
 
 
 MODELS = {"gaussian": gaussian, "mixture": mixture}
@@ -64,22 +36,16 @@ MODELS = {"gaussian": gaussian, "mixture": mixture}
 @pytest.mark.parametrize("d", [1, 3])
 @pytest.mark.parametrize("sigma", [0.0, 0.7])
 def test_the_score_is_minus_the_gradient_of_the_energy(name, d, sigma):
-    model, x = MODELS[name](d), normal(20, d).requires_grad_()
-    (gradient,) = torch.autograd.grad(model.energy(x, levels(x, sigma)).sum(), x)
-    torch.testing.assert_close(model(x, levels(x, sigma)), -gradient, rtol=1e-10, atol=1e-10)
+    x = normal(20, d)
+    check_energy(MODELS[name](d), x, levels(x, sigma))
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("d", [1, 3])
 @pytest.mark.parametrize("sigma", [0.0, 0.7])
 def test_the_divergence_is_the_trace_of_the_jacobian(name, d, sigma):
-    model, x = MODELS[name](d), normal(20, d)
-    score, divergence = model.score_and_divergence(x, levels(x, sigma))
-    expected_score, expected = exact_divergence(
-        lambda x, sigma: model(x, sigma), x, levels(x, sigma)
-    )
-    torch.testing.assert_close(score, expected_score, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(divergence, expected, rtol=1e-9, atol=1e-9)
+    x = normal(20, d)
+    check_divergence(MODELS[name](d), x, levels(x, sigma))
 
 
 @pytest.mark.parametrize("d", [1, 2, 6])
@@ -119,14 +85,7 @@ def test_a_component_of_weight_zero_does_nothing():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_rows_do_not_depend_on_each_other_and_keep_their_dtype(name):
-    model, x = MODELS[name](3), normal(10, 3)
-    together, alone = model(x, levels(x, 0.3)), model(x[4:5], levels(x[4:5], 0.3))
-    torch.testing.assert_close(together[4:5], alone, rtol=1e-12, atol=1e-12)
-    single, sigma = x.float(), torch.full((10, 1), 0.3)
-    score, divergence = model.score_and_divergence(single, sigma)
-    assert score.dtype == divergence.dtype == torch.float32
-    assert model.energy(single, sigma).dtype == model(single, sigma).dtype == torch.float32
-    torch.testing.assert_close(score.double(), together, rtol=1e-4, atol=1e-4)
+    check_rows(MODELS[name](3))
 
 
 def test_permuted_features_permute_the_score():
@@ -137,12 +96,7 @@ def test_permuted_features_permute_the_score():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_explicit_exceeds_implicit_by_the_fisher_information(name):
-    nodes, p, target = population()
-    s, divergence = MODELS[name](1).score_and_divergence(nodes, levels(nodes))
-    explicit_loss = p @ (s - target).square().sum(1)
-    implicit_loss = p @ (s.square().sum(1) + 2 * divergence)
-    information = (p @ target.square().sum(1)).item()
-    assert (explicit_loss - implicit_loss).item() == pytest.approx(information, rel=1e-10)
+    check_hyvarinen(MODELS[name](1))
 
 
 def test_the_gaussian_fit_has_the_weighted_moments():

@@ -3,6 +3,7 @@ import pickle
 
 import pytest
 import torch
+from oracles import diagonals_by_loop
 from torch import nn
 
 from skscore import networks
@@ -263,17 +264,6 @@ def test_the_embedding_is_a_quarter_of_the_logarithm_its_square_and_waves(n_freq
     assert not list(embedding.parameters())
 
 
-def diagonal_by_loop(function, x, sigma):
-    """∂F_j/∂x_j of every row, (n, d), one backward pass for each row and output."""
-    rows = []
-    for i in range(len(x)):
-        row = x[i : i + 1].clone().requires_grad_()
-        output = function(row, sigma[i : i + 1])[0]
-        gradients = [torch.autograd.grad(o, row, create_graph=True)[0][0] for o in output]
-        rows.append(torch.stack(gradients).diagonal())
-    return torch.stack(rows)
-
-
 def assert_same_gradients(value, oracle, module):
     # Of random weights, so that no gradient cancels among the rows.
     weights = torch.rand(value.shape, generator=generator(3), dtype=value.dtype)
@@ -297,7 +287,7 @@ def test_the_diagonal_of_the_jacobian_is_the_loop_over_outputs(hidden_units, d, 
     F = mlp(d, hidden_units, sigma_conditioned=sigma_conditioned)
     x, sigma = points(6, d)
     output, diagonal = F.jacobian_diagonal(x, sigma)
-    oracle = diagonal_by_loop(F, x, sigma)
+    oracle = diagonals_by_loop(F, x, sigma)
     assert diagonal.shape == oracle.shape == (6, d)
     assert oracle.abs().max() > 0.01
     torch.testing.assert_close(output, F(x, sigma), rtol=1e-12, atol=1e-12)
@@ -316,7 +306,7 @@ def test_the_divergence_of_a_preconditioned_score_is_the_loop_over_outputs(denoi
     z, sigma = points(6)
     x = MEAN + scale * z
     score, divergence = s.score_and_divergence(x, sigma)
-    oracle = diagonal_by_loop(s, x, sigma).sum(1)
+    oracle = diagonals_by_loop(s, x, sigma).sum(1)
     torch.testing.assert_close(score, s(x, sigma), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(divergence, oracle, rtol=1e-10, atol=1e-10)
     assert_same_gradients(divergence, oracle, s)
