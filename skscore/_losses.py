@@ -11,18 +11,30 @@ under which the best linear denoiser of Gaussian data with variance σ_data² ha
 
 The term ε·s(x + σε) of that loss has the mean O(σ) and the variance O(1): at a small σ the signal
 drowns. Mirrored noise, the mean over ε and -ε, cancels all odd orders of ε, and with them the
-variance of order one.
+variance of order one; so does a control variate.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from skscore import objectives
 from skscore._typing import ScoreFn
-from skscore.divergence import rademacher
+from skscore.divergence import EXACT_TRACE_MAX, draw_probes
 from skscore.noise import SigmaLaw, stratified_uniform
 
-__all__ = ["DenoisingLoss", "ImplicitLoss", "RowLoss", "SlicedLoss"]
+__all__ = [
+    "DenoisingLoss",
+    "ExplicitLoss",
+    "FiniteDifferenceLoss",
+    "ImplicitLoss",
+    "ParzenLoss",
+    "RowLoss",
+    "SlicedLoss",
+]
+
+_NUMBERS_AT_ONCE = 2**24
 
 
 class RowLoss(nn.Module):
@@ -42,6 +54,33 @@ class RowLoss(nn.Module):
         """Return the losses (n,) of the rows x (n, d), means over n_draws draws of noise."""
         raise TypeError(f"{type(self).__name__} is an interface; train with one of its subclasses.")
 
+    def held_out(
+        self, score_fn: ScoreFn, x: Tensor, generator: torch.Generator, n_draws: int
+    ) -> Tensor:
+        """Return what rows x (n, d) that are not trained on are judged by."""
+        losses: Tensor = self(score_fn, x, generator, n_draws)
+        return losses
+
+
+class ExplicitLoss(RowLoss):
+    """The squared distance to a known score, on clean rows.
+
+    Parameters
+    ----------
+    target : callable (n, d) -> (n, d)
+        The known score.
+    """
+
+    def __init__(self, target: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.target = target
+
+    def forward(
+        self, score_fn: ScoreFn, x: Tensor, generator: torch.Generator, n_draws: int = 1
+    ) -> Tensor:
+        """Return ‖s - s*‖²; it draws no noise."""
+        return objectives.explicit(score_fn, x, torch.zeros_like(x[:, :1]), self.target(x))
+
 
 class ImplicitLoss(RowLoss):
     """Hyvärinen's objective with the exact trace, on clean rows."""
@@ -54,16 +93,79 @@ class ImplicitLoss(RowLoss):
 
 
 class SlicedLoss(RowLoss):
-    """Sliced score matching with variance reduction, one Rademacher probe a row."""
+    """Sliced score matching, on clean rows.
+
+    Parameters
+    ----------
+    n_probes : int, default=1
+        Directions v for each row.
+    probes : {"rademacher", "gaussian", "sphere"}, default="rademacher"
+        Their law.
+    variance_reduction : bool, default=True
+        Whether (vᵀs)² is replaced by its mean ‖s‖².
+    """
 
     n_draws = 8
+
+    def __init__(
+        self, n_probes: int = 1, probes: str = "rademacher", *, variance_reduction: bool = True
+    ) -> None:
+        super().__init__()
+        self.n_probes = n_probes
+        self.probes = probes
+        self.variance_reduction = variance_reduction
 
     def forward(
         self, score_fn: ScoreFn, x: Tensor, generator: torch.Generator, n_draws: int = 1
     ) -> Tensor:
-        """Return ‖s‖² + 2 vᵀ∇s v, a mean over n_draws probes."""
-        probes = rademacher((n_draws, *x.shape), generator, dtype=x.dtype).to(x.device)
-        return objectives.sliced(score_fn, x, torch.zeros_like(x[:, :1]), probes)
+        """Return ‖s‖² + 2 vᵀ∇s v or (vᵀs)² + 2 vᵀ∇s v, a mean over n_draws * n_probes probes."""
+        return objectives.sliced(
+            score_fn,
+            x,
+            torch.zeros_like(x[:, :1]),
+            _probes(self, x, generator, n_draws),
+            variance_reduction=self.variance_reduction,
+        )
+
+    def held_out(
+        self, score_fn: ScoreFn, x: Tensor, generator: torch.Generator, n_draws: int
+    ) -> Tensor:
+        """Return the implicit objective, of which the sliced one is a noisy estimate."""
+        if x.shape[1] > EXACT_TRACE_MAX:
+            return super().held_out(score_fn, x, generator, n_draws)
+        return objectives.implicit(score_fn, x, torch.zeros_like(x[:, :1]))
+
+
+class FiniteDifferenceLoss(RowLoss):
+    """Sliced score matching by finite differences, on clean rows.
+
+    Parameters
+    ----------
+    n_probes : int, default=1
+        Directions v for each row.
+    probes : {"rademacher", "gaussian", "sphere"}, default="rademacher"
+        Their law.
+    epsilon : float, default=0.003
+        The step along v, in the units of the rows.
+    """
+
+    n_draws = 8
+
+    def __init__(
+        self, n_probes: int = 1, probes: str = "rademacher", epsilon: float = 0.003
+    ) -> None:
+        super().__init__()
+        self.n_probes = n_probes
+        self.probes = probes
+        self.epsilon = epsilon
+
+    def forward(
+        self, score_fn: ScoreFn, x: Tensor, generator: torch.Generator, n_draws: int = 1
+    ) -> Tensor:
+        """Return ‖(s₊ + s₋)/2‖² + vᵀ(s₊ - s₋)/h, a mean over n_draws * n_probes probes."""
+        v = _probes(self, x, generator, n_draws)
+        sigma = torch.zeros_like(x[:, :1])
+        return objectives.finite_difference_sliced(score_fn, x, sigma, v, epsilon=self.epsilon)
 
 
 class DenoisingLoss(RowLoss):
@@ -78,15 +180,25 @@ class DenoisingLoss(RowLoss):
     mirrored : bool, default=False
         Whether each draw of (σ, ε) is used as (σ, -ε) too, at the cost of a second pass. It pays
         for one small σ; over a law of many, draws of further rows are worth as much.
+    control_variate : bool, default=False
+        Whether terms of mean zero are taken out, at the same cost.
     """
 
     n_draws = 8
 
-    def __init__(self, sigma_law: SigmaLaw, sigma_data: float, *, mirrored: bool = False) -> None:
+    def __init__(
+        self,
+        sigma_law: SigmaLaw,
+        sigma_data: float,
+        *,
+        mirrored: bool = False,
+        control_variate: bool = False,
+    ) -> None:
         super().__init__()
         self.sigma_law = sigma_law
         self.sigma_data = sigma_data
         self.mirrored = mirrored
+        self.control_variate = control_variate
 
     def forward(
         self, score_fn: ScoreFn, x: Tensor, generator: torch.Generator, n_draws: int = 1
@@ -105,5 +217,57 @@ class DenoisingLoss(RowLoss):
         if self.mirrored:
             x, sigma, noise = x.repeat(2, 1), sigma.repeat(2, 1), torch.cat([noise, -noise])
         weight = sigma.square() * (1 + (sigma / self.sigma_data).square()) / d
-        loss = objectives.denoising(score_fn, x, sigma, noise.to(x.device))
+        loss = self._objective(score_fn, x, sigma, noise.to(x.device))
         return (weight[:, 0] * loss).reshape(-1, n, n_draws).mean((0, 2))
+
+    def _objective(self, score_fn: ScoreFn, x: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+        if self.control_variate:
+            return objectives.denoising_control_variate(score_fn, x, sigma, noise)
+        return objectives.denoising(score_fn, x, sigma, noise)
+
+
+class ParzenLoss(DenoisingLoss):
+    """Explicit score matching against the Parzen density of all rows, weighted by λ(σ).
+
+    Its target is the mean of that of :class:`DenoisingLoss` over all rows that could have given the
+    noisy point. Held-out rows are judged by denoising: the Parzen density is no truth to them.
+
+    Parameters
+    ----------
+    sigma_law : SigmaLaw
+        The law of σ.
+    sigma_data : float
+        Root mean square of the standard deviations of the features.
+    centers : Tensor of shape (n, d)
+        The rows that are trained on.
+    weights : Tensor of shape (n,)
+        Their weights, positive.
+    """
+
+    def __init__(
+        self, sigma_law: SigmaLaw, sigma_data: float, centers: Tensor, weights: Tensor
+    ) -> None:
+        super().__init__(sigma_law, sigma_data)
+        self.centers = centers
+        self.weights = weights
+        self.judge = DenoisingLoss(sigma_law, sigma_data, mirrored=True)
+
+    def held_out(
+        self, score_fn: ScoreFn, x: Tensor, generator: torch.Generator, n_draws: int
+    ) -> Tensor:
+        """Return λ(σ) ‖s(x + σε, σ) + ε/σ‖²."""
+        return self.judge.held_out(score_fn, x, generator, n_draws)
+
+    def _objective(self, score_fn: ScoreFn, x: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+        size = max(1, _NUMBERS_AT_ONCE // self.centers.numel())
+        parts = zip(x.split(size), sigma.split(size), noise.split(size), strict=True)
+        return torch.cat(
+            [objectives.parzen(score_fn, *part, self.centers, self.weights) for part in parts]
+        )
+
+
+def _probes(
+    loss: "SlicedLoss | FiniteDifferenceLoss", x: Tensor, generator: torch.Generator, n_draws: int
+) -> Tensor:
+    shape = (n_draws * loss.n_probes, *x.shape)
+    return draw_probes(loss.probes, shape, generator, dtype=x.dtype).to(x.device)

@@ -11,7 +11,6 @@ validations differ by the network alone.
 """
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,9 +28,9 @@ from tqdm.auto import tqdm
 from skscore._batches import Batch, BatchIterator, Rows, ValidationIterator
 from skscore._losses import RowLoss
 from skscore._selection import VALIDATIONS, Selection
-from skscore._validation import Array, torch_generator
+from skscore._validation import Array, torch_generator, warn
 
-__all__ = ["ScoreNet", "TrainingPlan", "load_weights", "train"]
+__all__ = ["ScoreNet", "Trained", "TrainingPlan", "load_weights", "train"]
 
 _MIN_STEPS_BETWEEN = 10
 _VALIDATION_BATCH = 4096
@@ -170,9 +169,11 @@ class ScoreNet(NeuralNet):
 
     def infer(self, x: Batch, **fit_params: Any) -> Tensor:
         """Return the losses of the rows of a batch."""
-        score_fn = self.module_ if self.module_.training else self.average
-        losses: Tensor = self.criterion_(score_fn, x.values, x.generator, x.n_draws)
-        return losses
+        if self.module_.training:
+            losses: Tensor = self.criterion_(self.module_, x.values, x.generator, x.n_draws)
+            return losses
+        held_out: Tensor = self.criterion_.held_out(self.average, x.values, x.generator, x.n_draws)
+        return held_out
 
     def get_loss(self, y_pred: Tensor, y_true: Tensor | None, *args: Any, **kwargs: Any) -> Tensor:
         """Return the mean of the losses, weighted where there are weights."""
@@ -341,9 +342,8 @@ def _report_divergence(budget: Budget, plan: TrainingPlan) -> None:
     )
     if budget.best_state_ is None:
         raise ValueError(f"Training diverged before anything was learnt: {remedy}")
-    warnings.warn(
+    warn(
         f"Training diverged: {remedy} The best weights so far, of step {budget.best_step_}, are "
         "kept.",
         ConvergenceWarning,
-        stacklevel=4,
     )

@@ -21,7 +21,21 @@ from torch import Tensor
 
 from skscore._typing import ScoreFn
 
-__all__ = ["HasDivergence", "exact_divergence", "hutchinson_divergence", "rademacher"]
+__all__ = [
+    "EXACT_TRACE_MAX",
+    "PROBE_LAWS",
+    "HasDivergence",
+    "draw_probes",
+    "exact_divergence",
+    "hutchinson_divergence",
+    "probed_divergence",
+    "rademacher",
+]
+
+# Features up to which models are compared by the exact trace.
+EXACT_TRACE_MAX = 100
+
+PROBE_LAWS = ("rademacher", "gaussian", "sphere")
 
 
 class HasDivergence(ScoreFn, Protocol):
@@ -101,11 +115,25 @@ def hutchinson_divergence(
     >>> hutchinson_divergence(score_fn, x, sigma, probes)[1]
     tensor([-2.4000, -2.4000])
     """
+    score, estimates = probed_divergence(score_fn, x, sigma, probes)
+    return score, estimates.mean(0)
+
+
+def probed_divergence(
+    score_fn: ScoreFn, x: Tensor, sigma: Tensor, probes: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the score, and vᵀ ∇s v of each probe, shape (n_probes, n).
+
+    Parameters are those of :func:`hutchinson_divergence`, which is the mean of these.
+
+    Examples
+    --------
+    >>> x, sigma = torch.ones(2, 3), torch.ones(2, 1)
+    >>> probed_divergence(lambda x, sigma: -x, x, sigma, torch.ones(4, 2, 3))[1].shape
+    torch.Size([4, 2])
+    """
     score, pull_back = _vjp(score_fn, x, sigma)
-    estimate = torch.zeros(len(x), dtype=x.dtype, device=x.device)
-    for v in probes:
-        estimate = estimate + (pull_back(v) * v).sum(1)
-    return score, estimate / len(probes)
+    return score, torch.stack([(pull_back(v) * v).sum(1) for v in probes])
 
 
 def rademacher(
@@ -134,6 +162,54 @@ def rademacher(
     """
     bits = torch.randint(0, 2, shape, generator=generator, device=generator.device)
     return (2 * bits - 1).to(dtype or torch.get_default_dtype())
+
+
+def draw_probes(
+    law: str,
+    shape: tuple[int, ...],
+    generator: torch.Generator,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Draw random directions v with E[v vᵀ] = I.
+
+    With A symmetric the variance of vᵀAv is 2 Σ_{i≠j} A_ij² under "rademacher", 2 Σ_ij A_ij² under
+    "gaussian" and 2/(d+2) (d Σ_ij A_ij² - (tr A)²) under "sphere".
+
+    Parameters
+    ----------
+    law : {"rademacher", "gaussian", "sphere"}
+        Independent signs, independent normal coordinates, or directions spread evenly over the
+        sphere of radius √d.
+    shape : tuple of int
+        Shape of the result; its last number is d.
+    generator : torch.Generator
+        Source of randomness; its device is the device of the result.
+    dtype : torch.dtype or None, default=None
+        Type of the result; None is torch's default.
+
+    Returns
+    -------
+    probes : Tensor of the given shape
+
+    Raises
+    ------
+    ValueError
+        If the law is none of these.
+
+    Examples
+    --------
+    >>> v = draw_probes("sphere", (4, 3), torch.Generator().manual_seed(0), torch.float64)
+    >>> v.square().sum(1)
+    tensor([3., 3., 3., 3.], dtype=torch.float64)
+    """
+    if law == "rademacher":
+        return rademacher(shape, generator, dtype)
+    if law not in PROBE_LAWS:
+        raise ValueError(f"probes={law!r} is no law of probes; give one of {PROBE_LAWS}.")
+    z = torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
+    if law == "gaussian":
+        return z
+    return shape[-1] ** 0.5 * z / z.norm(dim=-1, keepdim=True)
 
 
 def _has_divergence(score_fn: ScoreFn) -> TypeGuard[HasDivergence]:

@@ -3,7 +3,14 @@ import torch
 from oracles import diagonals_by_loop, jacobians_by_loop
 from torch import nn
 
-from skscore.divergence import exact_divergence, hutchinson_divergence, rademacher
+from skscore.divergence import (
+    PROBE_LAWS,
+    draw_probes,
+    exact_divergence,
+    hutchinson_divergence,
+    probed_divergence,
+    rademacher,
+)
 from skscore.networks import PreconditionedScore, ScoreMLP
 
 SEED = 0
@@ -241,3 +248,71 @@ def test_rademacher_follows_its_generator_alone():
     assert torch.equal(a, b)
     assert not torch.equal(a, other)
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("law", PROBE_LAWS)
+@pytest.mark.parametrize("seed", range(3))
+def test_probes_of_every_law_have_the_identity_as_their_second_moment(law, seed):
+    n = 20000
+    v = draw_probes(law, (n, D), generator(seed), dtype=torch.float64)
+    assert (v.mean(0).abs() < 4 * v.std(0) / n**0.5).all()
+    products = v[:, :, None] * v[:, None]
+    # The squares of signs are 1 and have no error.
+    error = 4 * products.std(0) / n**0.5 + 1e-12
+    assert ((products.mean(0) - torch.eye(D)).abs() < error).all()
+
+
+@pytest.mark.parametrize("law", PROBE_LAWS)
+@pytest.mark.parametrize("seed", range(3))
+def test_probes_have_the_variance_that_is_said_of_them(law, seed):
+    n, A = 20000, torch.randn(D, D, generator=generator(seed), dtype=torch.float64)
+    A = (A + A.T) / 2
+    squares, diagonal = A.square().sum(), A.diagonal().square().sum()
+    expected = {
+        "rademacher": 2 * (squares - diagonal),
+        "gaussian": 2 * squares,
+        "sphere": 2 / (D + 2) * (D * squares - A.trace() ** 2),
+    }[law]
+    v = draw_probes(law, (n, D), generator(100 + seed), dtype=torch.float64)
+    draws = torch.einsum("ni,ij,nj->n", v, A, v)
+    deviations = (draws - A.trace()).square()
+    assert abs(draws.mean() - A.trace()) < 4 * (expected / n).sqrt()
+    assert abs(deviations.mean() - expected) < 4 * deviations.std() / n**0.5
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float32, torch.float64])
+@pytest.mark.parametrize("law", PROBE_LAWS)
+def test_probes_have_the_shape_and_type_asked_for_and_follow_their_generator(law, dtype):
+    before = torch.get_rng_state()
+    a, b, other = (draw_probes(law, (5, 2, 3), generator(seed), dtype) for seed in (1, 1, 2))
+    assert a.shape == (5, 2, 3)
+    assert a.dtype == (dtype or torch.get_default_dtype())
+    assert torch.equal(a, b)
+    assert not torch.equal(a, other)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("d", [1, 2, 50])
+def test_probes_on_the_sphere_have_the_length_of_signs(d):
+    v = draw_probes("sphere", (3, 7, d), generator(), dtype=torch.float64)
+    torch.testing.assert_close(v.norm(dim=-1), torch.full((3, 7), d**0.5, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("law", ["normal", "", "Sphere"])
+def test_unknown_laws_of_probes_are_refused(law):
+    with pytest.raises(ValueError, match=f"^probes='{law}' is no law of probes; give one of"):
+        draw_probes(law, (2, 3), generator())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_probed_divergences_are_products_with_the_jacobian_and_their_mean_is_hutchinsons(name):
+    score_fn, (x, sigma) = make_score(name), points()
+    probes = draw_probes("gaussian", (5, *x.shape), generator(1), dtype=x.dtype)
+    score, each = probed_divergence(score_fn, x, sigma, probes)
+    expected = torch.einsum(
+        "mni,nij,mnj->mn", probes, jacobians_by_loop(score_fn, x, sigma), probes
+    )
+    assert each.shape == (5, 6)
+    torch.testing.assert_close(each, expected, rtol=1e-10, atol=1e-10)
+    again = hutchinson_divergence(score_fn, x, sigma, probes)
+    torch.testing.assert_close((score, each.mean(0)), again, rtol=1e-12, atol=1e-12)
