@@ -17,10 +17,16 @@ of which the largest is reported. B is the variance between chains that lasts fr
 the other, plus that of a common drift. The usual B, Var_c(a_c), also holds the error of a mean over
 few dependent states, so that it takes short chains that agree for ones that do not.
 
+To sample an energy, draws y of a proposal q are resampled in proportion to exp(-E(y))/q(y), and
+chains start there: the former gives far modes their weights, which chains do not change, the latter
+the right law within each. The chains run in coordinates u, x = L u with L Lᵀ the covariance of q,
+so that one step size serves all directions.
+
 Sources: Roberts & Rosenthal, "Optimal scaling of discrete approximations to Langevin diffusions",
 JRSS B 1998 (0.574); Andrieu & Thoms, "A tutorial on adaptive MCMC", Stat. Comput. 2008; Gelman &
 Rubin, Stat. Sci. 1992, and Vehtari et al., Bayesian Anal. 2021 (split R̂); Margossian et al.,
-"Nested R̂", Bayesian Anal. 2024 (many short chains).
+"Nested R̂", Bayesian Anal. 2024 (many short chains); Rubin, "Using the SIR algorithm to simulate
+posterior distributions", 1988 (resampling).
 """
 
 import math
@@ -30,10 +36,20 @@ import torch
 from torch import Tensor
 
 from skscore._typing import EnergyFn, ScoreFn
+from skscore.gaussians import GaussianMixtureScore
 from skscore.samplers import langevin, mala
 
-__all__ = ["SamplingReport", "run_chains", "split_rhat"]
+__all__ = [
+    "DISAGREEMENT",
+    "SamplingReport",
+    "check_energy",
+    "draw_from_energy",
+    "run_chains",
+    "split_rhat",
+]
 
+DISAGREEMENT = 1.1  # chains of a larger R̂ have not forgotten where they started
+_DRAWS_PER_CHAIN = 20
 _TARGET_ACCEPTANCE = 0.574
 _BLOCK = 10
 _MIN_STATES = 20
@@ -161,6 +177,94 @@ def run_chains(
         n_warmup=n_warmup,
     )
     return torch.cat(states[-n_kept:])[:n_samples], report
+
+
+def draw_from_energy(
+    energy_fn: EnergyFn,
+    score_fn: ScoreFn,
+    proposal: GaussianMixtureScore,
+    sigma: float,
+    *,
+    n_samples: int,
+    n_chains: int,
+    n_warmup: int,
+    n_steps_between: int,
+    step_size: float = 1.0,
+    generator: torch.Generator,
+) -> tuple[Tensor, SamplingReport]:
+    """Draw from p ∝ exp(-E) by MALA, started at resampled draws of a proposal.
+
+    Parameters
+    ----------
+    energy_fn : callable (n, d), (n, 1) -> (n,)
+        E.
+    score_fn : callable (n, d), (n, 1) -> (n, d)
+        -∇E.
+    proposal : GaussianMixtureScore
+        q, which should cover p; 20 draws of it are made for each chain.
+    sigma : float
+        The noise level at which energy and score are read.
+    n_samples, n_chains, n_warmup, n_steps_between : int
+        As in :func:`run_chains`.
+    step_size : float, default=1.0
+        First guess of α, in the units of u.
+    generator : torch.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    draws : Tensor of shape (n_samples, d)
+    report : SamplingReport
+
+    Raises
+    ------
+    ValueError
+        If the energy is NaN, or infinite everywhere, at draws of the proposal.
+    """
+    L = torch.linalg.cholesky(proposal.covariance)
+    y = proposal.sample(_DRAWS_PER_CHAIN * n_chains, 0.0, generator)
+    y = y[torch.randperm(len(y), generator=generator, device=generator.device)]
+    log_p = check_energy(-energy_fn(y, y.new_full((len(y), 1), sigma)))
+    start = _resample(
+        y, log_p - proposal.log_density(y, y.new_zeros(len(y), 1)), n_chains, generator
+    )
+    u = torch.linalg.solve_triangular(L, start.mT, upper=False).mT
+    drawn, report = run_chains(
+        lambda u, sigma: score_fn(u @ L.mT, sigma) @ L,
+        lambda u, sigma: energy_fn(u @ L.mT, sigma),
+        u,
+        sigma,
+        n_samples=n_samples,
+        n_warmup=n_warmup,
+        n_steps_between=n_steps_between,
+        step_size=step_size,
+        generator=generator,
+    )
+    return drawn @ L.mT, report
+
+
+def check_energy(log_p: Tensor) -> Tensor:
+    """Return log p at draws of a proposal; raise if an energy is NaN there."""
+    if log_p.isnan().any():
+        raise ValueError(
+            f"The energy is NaN at {int(log_p.isnan().sum())} of {len(log_p)} draws of a mixture "
+            "fitted to the data; it has no normaliser."
+        )
+    return log_p
+
+
+def _resample(y: Tensor, log_weights: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Draw n rows in proportion to their weights, systematically: copies stand side by side."""
+    total = log_weights.logsumexp(0)
+    if not total.isfinite():
+        raise ValueError(
+            "The energy is infinite at every draw of a mixture fitted to the data, or minus "
+            "infinite at one; give rows where the model has its mass."
+        )
+    cumulative = (log_weights - total).exp().cumsum(0)
+    u = torch.rand((), generator=generator, device=generator.device, dtype=y.dtype)
+    places = (torch.arange(n, device=y.device) + u) / n * cumulative[-1]
+    return y[torch.searchsorted(cumulative, places).clamp_(max=len(y) - 1)]
 
 
 def split_rhat(states: Tensor) -> float:

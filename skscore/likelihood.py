@@ -15,14 +15,13 @@ classifier of odds exp(l - ρ) mistakes for the other kind: below one there is n
 
 Rows of the data are draws of the model only if it is the truth; taken for draws they bias log Z
 (by -0.06 for a Gaussian model of Student t rows in 10 dimensions, by -0.11 for the converse). So
-draws of the proposal, resampled in proportion to exp(l), start chains of MALA: the former gives far
-modes their weights, the latter the right law within each. Half of the chains, with the data, are
-what the final proposal is fitted to; the other half are the x_i.
+a mixture fitted to the rows starts chains of MALA. Half of the chains, with the data, are what the
+final proposal is fitted to; the other half are the x_i.
 
 Sources: Meng & Wong, "Simulating ratios of normalizing constants via a simple identity", Stat.
 Sinica 1996; Bennett, J. Comput. Phys. 1976; Frühwirth-Schnatter, "Estimating marginal likelihoods
 for mixture and Markov switching models using bridge sampling techniques", Econom. J. 2004 (standard
-error); Rubin, "Using the SIR algorithm to simulate posterior distributions", 1988 (resampling).
+error).
 """
 
 import math
@@ -32,17 +31,21 @@ import numpy as np
 import torch
 from scipy.optimize import brentq
 from scipy.special import expit, logsumexp
-from sklearn.mixture import GaussianMixture
+from torch import Tensor
 
-from skscore._chains import run_chains
+from skscore._chains import check_energy, draw_from_energy
 from skscore._typing import EnergyFn, ScoreFn
 from skscore._validation import Array
+from skscore.exceptions import NoOverlapError
+from skscore.gaussians import GaussianMixtureScore, GaussianScore, fit_gaussian_mixture
 
-__all__ = ["BridgeEstimate", "bridge_sampling", "log_normalizer"]
+__all__ = ["BridgeEstimate", "bridge_sampling", "log_normalizer", "normalize_energy"]
 
-_COMPONENTS = (1, 2, 3, 5, 8, 12)
+_N_COMPONENTS = (1, 2, 3, 5, 8, 12)
 _MAX_ROWS = 5000
 _INFLATION = 1.3  # of the proposals' covariances, so that their tails cover the model's
+# Of exactly collinear features a model is as thin as that, too.
+_REG_COVAR = 1e-10
 _N_WARMUP, _N_STEPS_BETWEEN = 100, 5
 
 
@@ -86,7 +89,8 @@ def bridge_sampling(
     Raises
     ------
     ValueError
-        If a density is not what it can be at its own draws, or the two do not overlap.
+        If a density is not what it can be at its own draws; a
+        :class:`~skscore.exceptions.NoOverlapError` if the two do not overlap.
 
     Examples
     --------
@@ -125,7 +129,7 @@ def bridge_sampling(
         w_x, w_y = expit(rho - l_x), expit(l_y - rho)
         overlap = w_x.sum()
     if overlap < 1:
-        raise ValueError(
+        raise NoOverlapError(
             f"The {len(l_x)} draws of the model and the {len(l_y)} of the proposal do not overlap, "
             "so that no bridge joins them; choose a proposal that covers the model: with more "
             "components, or wider."
@@ -178,8 +182,8 @@ def log_normalizer(
     Raises
     ------
     ValueError
-        If there are no more rows than dimensions, or the energy is NaN, or infinite everywhere, at
-        draws of a mixture fitted to X.
+        If the energy is NaN, or infinite everywhere, at draws of a mixture fitted to X; a
+        :class:`~skscore.exceptions.NoOverlapError` if no mixture covers the model.
 
     Examples
     --------
@@ -193,68 +197,84 @@ def log_normalizer(
     >>> abs(estimate.log_normalizer - math.log(2 * math.pi) / 2) < 0.01
     True
     """
-    X = np.asarray(X, dtype=np.float64)
-    n, d = X.shape
-    if n <= d:
-        raise ValueError(
-            f"X has {n} rows in {d} dimensions, to which no proposal can be fitted; give more than "
-            f"{d}."
-        )
-    rng = np.random.RandomState(int(torch.randint(2**31 - 1, (), generator=generator)))
-    X = X[rng.permutation(n)[:_MAX_ROWS]]
-
-    def log_p(x: Array) -> Array:
-        points = torch.from_numpy(x).to(generator.device)
-        values = -energy_fn(points, points.new_full((len(x), 1), sigma)).detach().cpu().numpy()
-        if np.isnan(values).any():
-            raise ValueError(
-                f"The energy is NaN at {np.isnan(values).sum()} of {len(x)} draws of a mixture "
-                "fitted to X; it has no normaliser."
-            )
-        return values
-
-    first = _fit_mixture(X, rng)
-    draws = rng.permutation(first.sample(n_draws)[0])
-    start = _resample(draws, log_p(draws) - first.score_samples(draws), n_chains, rng)
-    states, _ = run_chains(
-        score_fn,
+    rows = torch.tensor(np.asarray(X), dtype=torch.float64, device=generator.device)
+    estimate, _ = normalize_energy(
         energy_fn,
-        torch.from_numpy(start).to(generator.device),
-        sigma,
-        n_samples=n_chains,
-        n_warmup=_N_WARMUP,
-        n_steps_between=_N_STEPS_BETWEEN,
-        step_size=float(np.median(np.linalg.eigvalsh(first.covariances_))),
+        score_fn,
+        rows,
+        sigma=sigma,
+        n_chains=n_chains,
+        n_draws=n_draws,
         generator=generator,
     )
-    x = states.detach().cpu().numpy()
-    proposal = _fit_mixture(np.vstack([X, x[: n_chains // 2]]), rng)
-    x, y = x[n_chains // 2 :], proposal.sample(n_draws)[0]
-    return bridge_sampling(log_p(x), proposal.score_samples(x), log_p(y), proposal.score_samples(y))
-
-
-def _fit_mixture(X: Array, rng: np.random.RandomState) -> GaussianMixture:
-    """Fit Gaussian mixtures, keep that of the lowest BIC and inflate its covariances."""
-    n, d = X.shape
-    mixtures = [
-        GaussianMixture(k, reg_covar=1e-6 * X.var(axis=0).min(), random_state=rng).fit(X)
-        for k in _COMPONENTS
-        if k == 1 or 2 * k * (d + 1) <= n
-    ]
-    best = min(mixtures, key=lambda mixture: mixture.bic(X))
-    best.covariances_ *= _INFLATION
-    best.precisions_cholesky_ /= math.sqrt(_INFLATION)
-    return best
-
-
-def _resample(draws: Array, log_weights: Array, n: int, rng: np.random.RandomState) -> Array:
-    """Draw n rows in proportion to their weights, systematically: copies stand side by side."""
-    total = logsumexp(log_weights)
-    if not np.isfinite(total):
-        raise ValueError(
-            "The energy is infinite at every draw of a mixture fitted to X, or minus infinite at "
-            "one; give rows where the model has its mass."
+    if estimate is None:
+        raise NoOverlapError(
+            "No draw of a mixture fitted to X and to the model lies where the model does; give "
+            "rows where the model has its mass."
         )
-    cumulative = np.cumsum(np.exp(log_weights - total))
-    places = (np.arange(n) + rng.uniform()) / n * cumulative[-1]
-    return draws[np.searchsorted(cumulative, places)]
+    return estimate
+
+
+def normalize_energy(
+    energy_fn: EnergyFn,
+    score_fn: ScoreFn,
+    x: Tensor,
+    weights: Tensor | None = None,
+    *,
+    sigma: float,
+    n_chains: int,
+    n_draws: int,
+    generator: torch.Generator,
+) -> tuple[BridgeEstimate | None, GaussianMixtureScore]:
+    """Estimate a log normaliser, and return the proposal, too, from which the model is drawn.
+
+    The estimate is None where the proposal does not overlap with the model.
+
+    Parameters are those of :func:`log_normalizer`, with the rows as a Tensor (n, d) of float64, and
+    their weights (n,), None being 1 each.
+    """
+    seed = int(torch.randint(2**31 - 1, (), generator=generator, device=generator.device))
+    w = torch.ones_like(x[:, 0]) if weights is None else weights
+    if len(x) > _MAX_ROWS:
+        part = torch.randperm(len(x), generator=generator, device=generator.device)[:_MAX_ROWS]
+        x, w = x[part], w[part]
+    first = _fit_proposal(x, w, seed)
+    states, _ = draw_from_energy(
+        energy_fn,
+        score_fn,
+        first,
+        sigma,
+        n_samples=n_chains,
+        n_chains=n_chains,
+        n_warmup=_N_WARMUP,
+        n_steps_between=_N_STEPS_BETWEEN,
+        generator=generator,
+    )
+    half = n_chains // 2
+    share = w / w.sum() * len(x)
+    proposal = _fit_proposal(
+        torch.cat([x, states[:half]]), torch.cat([share, torch.ones_like(states[:half, 0])]), seed
+    )
+    x_i, y_j = states[half:], proposal.sample(n_draws, 0.0, generator)
+
+    def log_densities(x: Tensor) -> tuple[Array, Array]:
+        log_p = check_energy(-energy_fn(x, x.new_full((len(x), 1), sigma)))
+        log_q = proposal.log_density(x, torch.zeros_like(x[:, :1]))
+        return log_p.detach().cpu().numpy(), log_q.cpu().numpy()
+
+    try:
+        return bridge_sampling(*log_densities(x_i), *log_densities(y_j)), proposal
+    except NoOverlapError:
+        return None, proposal
+
+
+def _fit_proposal(x: Tensor, w: Tensor, seed: int) -> GaussianMixtureScore:
+    if len(x) <= x.shape[1]:
+        # No covariance can be told from so few rows.
+        variance = x.var(0, correction=0)
+        found: GaussianMixtureScore = GaussianScore(x.mean(0), torch.diag(variance))
+    else:
+        found = fit_gaussian_mixture(
+            x, w, n_components=_N_COMPONENTS, reg_covar=_REG_COVAR, seed=seed
+        )
+    return found.inflated(_INFLATION)

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from skscore._chains import run_chains, split_rhat
+from skscore._chains import DISAGREEMENT, draw_from_energy, run_chains, split_rhat
 from skscore.datasets import Banana
+from skscore.gaussians import GaussianMixtureScore, GaussianScore
 from skscore.samplers import langevin, mala
 
 SEED = 0
@@ -269,3 +270,107 @@ def test_energy_and_score_are_read_at_the_noise_level():
 def test_one_chain_is_refused():
     with pytest.raises(ValueError, match=r"1 chain\(s\) cannot be compared; give 2"):
         run(ONE_MODE["d2"], n_chains=1)
+
+
+# Draws of an energy from a proposal
+
+
+def draw(energy_fn, score_fn, proposal, seed=SEED, **kwargs):
+    options = {"n_samples": 1000, "n_chains": 1000, "n_warmup": 100, "n_steps_between": 2}
+    return draw_from_energy(
+        energy_fn, score_fn, proposal, 0.0, generator=generator(seed), **{**options, **kwargs}
+    )
+
+
+def nearly_collinear():
+    """A covariance of condition number 10⁶, along no axis."""
+    axes, _ = torch.linalg.qr(normal(3, 3))
+    return (axes * torch.tensor([1.0, 1e-3, 1e-6])) @ axes.mT
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_step_size_serves_all_directions_of_a_nearly_collinear_energy(seed):
+    C, n = nearly_collinear(), 1000
+    precision, root = torch.linalg.inv(C), torch.linalg.cholesky(C)
+    draws, report = draw(
+        lambda x, sigma: ((x - 3) @ precision * (x - 3)).sum(1) / 2,
+        lambda x, sigma: -(x - 3) @ precision,
+        GaussianScore(torch.full((3,), 3.0), 2 * C),
+        seed,
+    )
+    assert report.split_rhat < 1.05
+    assert report.acceptance == pytest.approx(0.574, abs=0.05)
+    # In the coordinates in which the law is N(0, I).
+    z = torch.linalg.solve_triangular(root, (draws - 3).mT, upper=False).mT
+    assert (z.mean(0).abs() < 4 / n**0.5).all()
+    products = (z[:, :, None] * z[:, None]).mean(0)
+    error = 4 * (1 + torch.eye(3)).sqrt() / n**0.5
+    assert ((products - torch.eye(3)).abs() < error).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_weights_of_far_modes_are_those_of_the_energy_and_not_of_the_proposal(seed):
+    means, ones = torch.tensor([[-10.0, 0.0], [10.0, 0.0]]), torch.eye(2).expand(2, -1, -1)
+    truth = GaussianMixtureScore(torch.tensor([0.7, 0.3]), means, ones)
+    proposal = GaussianMixtureScore(torch.tensor([0.5, 0.5]), means, 1.5 * ones)
+    draws, report = draw(lambda x, sigma: truth.energy(x, sigma) + 40, truth, proposal, seed)
+    # SE of the share of one thousand chains; drawn systematically, they scatter less.
+    assert abs((draws[:, 0] < 0).double().mean() - 0.7) < 4 * (0.21 / 1000) ** 0.5
+    assert report.split_rhat > DISAGREEMENT
+    for side, mean in ((draws[:, 0] < 0, -10.0), (draws[:, 0] > 0, 10.0)):
+        within = draws[side] - torch.tensor([mean, 0.0])
+        assert (within.mean(0).abs() < 4 / len(within) ** 0.5).all()
+        assert ((within.var(0) - 1).abs() < 4 * (2 / len(within)) ** 0.5).all()
+
+
+def test_a_few_draws_of_many_chains_do_not_stand_in_one_mode():
+    means, ones = torch.tensor([[-10.0], [10.0]]), torch.ones(2, 1, 1)
+    truth = GaussianMixtureScore(torch.tensor([0.5, 0.5]), means, ones)
+    draws, _ = draw(truth.energy, truth, truth, n_samples=40)
+    assert 6 <= (draws < 0).sum() <= 34  # 20, 4 SE are 13
+
+
+@pytest.mark.parametrize("n_samples", [1, 60, 1500])
+def test_draws_of_an_energy_are_as_many_as_asked_for_and_decided_by_the_generator(n_samples):
+    p = GaussianScore(torch.zeros(2), torch.eye(2))
+    options = {"n_samples": n_samples, "n_chains": 50, "n_warmup": 10}
+    a, b, other = (draw(p.energy, p, p, seed, **options)[0] for seed in (1, 1, 2))
+    assert a.shape == (n_samples, 2)
+    assert torch.equal(a, b)
+    assert not torch.equal(a, other)
+
+
+def test_an_energy_and_its_score_are_read_at_the_noise_level_in_the_units_of_x():
+    p, seen = GaussianScore(torch.zeros(2), 1e4 * torch.eye(2)), []
+
+    def energy_fn(x, sigma):
+        seen.append((x.abs().max().item(), sigma.unique().item()))
+        return p.energy(x, sigma)
+
+    draw_from_energy(
+        energy_fn,
+        p,
+        p,
+        0.25,
+        n_samples=50,
+        n_chains=50,
+        n_warmup=10,
+        n_steps_between=1,
+        generator=generator(),
+    )
+    assert {sigma for _, sigma in seen} == {0.25}
+    assert min(largest for largest, _ in seen) > 50
+
+
+@pytest.mark.parametrize(
+    ("energy_fn", "message"),
+    [
+        (lambda x, s: torch.where(x[:, 0] > 0, torch.nan, x[:, 0]), r"is NaN at \d+ of 1000 draws"),
+        (lambda x, s: torch.full_like(x[:, 0], torch.inf), "is infinite at every draw of a mixt"),
+        (lambda x, s: torch.full_like(x[:, 0], -torch.inf), "or minus infinite at one; give rows"),
+    ],
+)
+def test_energies_that_no_draw_can_start_from_are_refused(energy_fn, message):
+    p = GaussianScore(torch.zeros(2), torch.eye(2))
+    with pytest.raises(ValueError, match=message):
+        draw(energy_fn, p, p, n_chains=50)

@@ -7,7 +7,7 @@ from scipy.integrate import trapezoid
 from sklearn.mixture import GaussianMixture
 
 from skscore.datasets import Banana, CorrelatedT, random_gaussian_mixture, two_modes
-from skscore.likelihood import bridge_sampling, log_normalizer
+from skscore.likelihood import bridge_sampling, log_normalizer, normalize_energy
 
 SEED = 0
 CONSTANT = 7.5  # of every energy: log Z of exp(-E) = p e^7.5 is 7.5
@@ -316,9 +316,34 @@ def test_few_rows_are_enough_for_a_gaussian(n_rows):
     assert abs(found.log_normalizer - CONSTANT) < 0.02
 
 
-def test_no_more_rows_than_dimensions_are_refused():
-    with pytest.raises(ValueError, match="X has 3 rows in 3 dimensions.*give more than 3"):
-        estimate(gaussian(np.eye(3)), np.eye(3))
+def test_no_more_rows_than_dimensions_are_enough_for_a_gaussian_too():
+    X = np.random.RandomState(SEED).standard_normal((3, 3))
+    found = estimate(gaussian(np.eye(3)), X)
+    assert abs(found.log_normalizer - CONSTANT) < max(4 * found.std, 0.02)
+
+
+def test_weights_of_rows_are_copies_of_them():
+    X = np.random.RandomState(SEED).standard_normal((60, 2))
+    model, X = gaussian(np.eye(2)), torch.from_numpy(X)
+    weights = torch.ones(60).double()
+    weights[:20] = 3
+    found = [
+        normalize_energy(
+            model.energy,
+            model.score,
+            rows,
+            w,
+            sigma=0.0,
+            n_chains=200,
+            n_draws=2000,
+            generator=torch.Generator().manual_seed(SEED),
+        )
+        for rows, w in ((X, weights), (X, 7 * weights), (X, None))
+    ]
+    torch.testing.assert_close(found[0][1].means, found[1][1].means)
+    assert (found[0][1].means - found[2][1].means).norm() > 0.01
+    for estimate_, _ in found:
+        assert abs(estimate_.log_normalizer - CONSTANT) < max(4 * estimate_.std, 0.02)
 
 
 def test_an_energy_that_is_no_number_is_refused():
