@@ -1,14 +1,7 @@
 r"""The fit/score/sample template of the estimators, and the border between numpy and torch.
 
-Inside, each feature that varies is centred and divided by a scale a (its standard deviation with
-``standardize=True``, 1 without): z = (x - μ)/a. Noise levels are measured in the units of z. In the
-units of X,
-
-    ∇_x log p = (∇_z log p)/a,       x = μ + a z
-
-A feature that is constant in training carries no density. Its blurred score is that of a point,
--(x - μ)/σ²; without noise its score is 0; it is sampled as the constant; and it is left out of
-``score``, where it would add a number that depends on σ alone.
+Inside, rows are z = (x - μ)/a and noise levels are measured in the units of z
+(:mod:`skscore._units`).
 """
 
 import math
@@ -18,7 +11,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
@@ -29,11 +21,12 @@ from torch import Tensor, nn
 
 from skscore._batches import Rows
 from skscore._container import Container
-from skscore._inference import implicit_losses, in_parts, to_numpy
+from skscore._inference import implicit_losses, in_parts, probe_error, to_numpy
 from skscore._losses import RowLoss
 from skscore._selection import Latest, LowestLoss, Selection
-from skscore._training import ScoreNet, TrainingPlan, load_weights, train
+from skscore._training import ScoreNet, Trained, TrainingPlan, load_weights, train
 from skscore._typing import ScoreFn
+from skscore._units import UnitsMixin
 from skscore._validation import (
     Array,
     RandomState,
@@ -54,7 +47,7 @@ __all__ = ["ScoreEstimator"]
 _WATCHED_ROWS = 1024
 
 
-class ScoreEstimator(DensityMixin, BaseEstimator):
+class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
     """What the score-based estimators have in common."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -111,6 +104,7 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
             sample_weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
+        self._find_rounding(X, sample_weight)
         values, weights = collapse_duplicates(X, sample_weight)
         self.container_ = Container.of(given)
         self._fit_units(values, weights)
@@ -122,40 +116,44 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
             self._parameter_constraints, self.get_params(deep=False), type(self).__name__
         )
 
-    def _fit_units(self, values: Array, weights: Array) -> None:
-        scaler = StandardScaler().fit(values, sample_weight=weights)
-        if not (np.isfinite(scaler.mean_).all() and np.isfinite(scaler.var_).all()):
-            raise ValueError(
-                "X has values so large that their variance overflows; rescale the features first."
-            )
-        rounding = 10 * np.finfo(np.float64).eps * np.abs(scaler.mean_)
-        self.constant_ = (np.ptp(values, axis=0) == 0) | (np.sqrt(scaler.var_) <= rounding)
-        if self.constant_.all():
-            raise ValueError(
-                f"All {len(values)} distinct row(s) of X are equal in every feature: there is no "
-                "density to learn. Give rows that vary."
-            )
-        # A mean of equal numbers can be off in its last bit, which would show in the samples.
-        self.mean_ = np.where(self.constant_, values[0], scaler.mean_)
-        varying = np.where(self.constant_, 1.0, np.sqrt(scaler.var_))
-        self.scale_ = varying if self.standardize else np.ones_like(varying)
-
     def _learn(self, z: Array, weights: Array, seed: int, device: torch.device) -> Selection:
-        self.covariance_ = np.atleast_2d(np.cov(z, rowvar=False, aweights=weights, ddof=0))
+        covariance = np.atleast_2d(np.cov(z, rowvar=False, aweights=weights, ddof=0))
+        self.covariance_ = covariance + np.diag(self._widths_z() ** 2 / 12)
         return self._fit_model(z, weights, seed, device)
 
     def _fit_model(self, z: Array, weights: Array, seed: int, device: torch.device) -> Selection:
         """Train the network."""
+        selection = self._make_selection(z, seed)
+        start = self.net_.module_ if self.warm_start and hasattr(self, "net_") else None
+        split = self._split(len(z), seed)
+        trained = self._train(z, weights, split, seed, device, selection, start)
+        self.net_ = trained.net
+        self.n_steps_ = trained.n_steps
+        self.best_step_ = trained.best_step
+        self.validation_curve_ = trained.curve
+        return selection
+
+    def _train(
+        self,
+        z: Array,
+        weights: Array,
+        split: tuple[Array, Array],
+        seed: int,
+        device: torch.device,
+        selection: Selection,
+        start: nn.Module | None,
+    ) -> Trained:
+        """Train a network on some rows, watching others, from given weights or from new ones."""
         spread = np.sqrt(np.diag(self.covariance_))
-        train_index, valid_index = self._split(len(z), seed)
-        rows = Rows.of(z[train_index], weights[train_index], device)
-        watched = Rows.of(z[valid_index], weights[valid_index], device)
+        train_index, valid_index = split
+        rows = Rows.of(z[train_index], weights[train_index], device, self._widths_z())
+        watched = Rows.of(*self._smoothed(z[valid_index], weights[valid_index], seed), device)
         plan = TrainingPlan(
             max_steps=self._default_max_steps(len(z))
             if self.max_steps == "auto"
             else self.max_steps,
-            batch_size=self.batch_size,
-            lr=self.lr,
+            batch_size=self._batch_size(),
+            lr=self._learning_rate(),
             optimizer=self.optimizer,
             callbacks=list(self.callbacks or []),
             verbose=bool(self.verbose),
@@ -163,17 +161,12 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
             noise_name=self._noise_name(),
         )
         module = self._build_module(spread, len(z), seed).to(device)
-        if self.warm_start and hasattr(self, "net_"):
-            load_weights(module, self.net_.module_)
-        loss = self._make_loss(math.sqrt(np.mean(spread**2)))
-        selection = self._make_selection(z, seed)
+        if start is not None:
+            load_weights(module, start)
+        loss = self._make_loss(rows, math.sqrt(np.mean(spread**2)))
         trained = train(module, loss, rows, watched, plan, selection)
-        self.net_ = trained.net
-        self.net_.module_.double().requires_grad_(requires_grad=False)
-        self.n_steps_ = trained.n_steps
-        self.best_step_ = trained.best_step
-        self.validation_curve_ = trained.curve
-        return selection
+        trained.net.module_.double().requires_grad_(requires_grad=False)
+        return trained
 
     def _split(self, n_rows: int, seed: int) -> tuple[Array, Array]:
         """Return the rows to train on, and those to validate on."""
@@ -227,7 +220,10 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
         module: nn.Module = self.net_.module_
         return module
 
-    def _make_loss(self, sigma_data: float) -> RowLoss:
+    def _find_rounding(self, X: Array, sample_weight: Array | None) -> None:
+        """Look for rounded columns, before rows are collapsed."""
+
+    def _make_loss(self, rows: Rows, sigma_data: float) -> RowLoss:
         raise TypeError(f"{type(self).__name__} does not say what its network is trained on.")
 
     def _score_sigma(self) -> float:
@@ -247,22 +243,18 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
     def _select_held_out(self) -> Selection:
         return LowestLoss()
 
+    def _batch_size(self) -> int:
+        return int(self.batch_size)
+
+    def _learning_rate(self) -> float:
+        return float(self.lr)
+
     def _default_max_steps(self, n_rows: int) -> int:
         """Return the gradient steps for a number of distinct rows."""
         return int(np.clip(1000 * (n_rows / 1000) ** 0.5, 1000, 20_000))
 
     def _noise_name(self) -> str:
         return f"sigma={self._score_sigma():.4g}"
-
-    # Units.
-
-    def _to_z(self, X: Array) -> Array:
-        return ((X - self.mean_) / self.scale_)[:, ~self.constant_]
-
-    def _from_z(self, z: Array) -> Array:
-        X = np.tile(self.mean_, (len(z), 1))
-        X[:, ~self.constant_] += z * self.scale_[~self.constant_]
-        return X
 
     def _check_X(self, X: Any) -> Array:
         check_is_fitted(self)
@@ -332,10 +324,13 @@ class ScoreEstimator(DensityMixin, BaseEstimator):
             sample_weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
-        z = self._tensor(self._to_z(X))
+        weights = np.ones(len(X)) if sample_weight is None else sample_weight
+        rows, weights = self._smoothed(self._to_z(X), weights, 0)
+        z = self._tensor(rows)
         sigma = torch.full_like(z[:, :1], self._score_sigma())
-        losses = implicit_losses(self._fitted_model(), z, sigma)
-        return -float(np.average(to_numpy(losses), weights=sample_weight))
+        losses, deviations = implicit_losses(self._fitted_model(), z, sigma)
+        self.score_std_ = probe_error(deviations, weights)
+        return -float(np.average(to_numpy(losses), weights=weights))
 
     def sample(self, n_samples: int = 1, random_state: RandomState = None) -> Any:
         """Draw rows from the fitted density.

@@ -23,18 +23,34 @@ __all__ = ["Batch", "BatchIterator", "Rows", "ValidationIterator"]
 
 @dataclass
 class Rows(Dataset[Tensor]):
-    """Distinct rows (n, d) as a tensor on the training device, with their weights (n,)."""
+    """Distinct rows (n, d) as a tensor on the training device, with their weights (n,).
+
+    Batches of them have uniform noise of the widths (d,) added, where there are any.
+    """
 
     values: Tensor
     weights: Tensor
+    widths: Tensor | None = None
 
     @classmethod
-    def of(cls, z: Array, weights: Array, device: torch.device) -> Self:
+    def of(
+        cls, z: Array, weights: Array, device: torch.device, widths: Array | None = None
+    ) -> Self:
         """Take over arrays, in float32."""
+        noisy = widths is not None and bool(widths.any())
         return cls(
             torch.tensor(z, dtype=torch.float32, device=device),
             torch.tensor(weights, dtype=torch.float32, device=device),
+            torch.tensor(widths, dtype=torch.float32, device=device) if noisy else None,
         )
+
+    def smoothed(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the rows of an index, with fresh noise."""
+        values = self.values[index]
+        if self.widths is None:
+            return values
+        u = torch.rand(values.shape, generator=generator, device=generator.device)
+        return values + self.widths * (u.to(values) - 0.5)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -66,7 +82,7 @@ class BatchIterator:
         max_steps: int,
         generator: torch.Generator,
     ) -> None:
-        self.values = rows.values
+        self.rows = rows
         # float64: in float32 the last of 10⁷ rows would share one value of the sum.
         cumulative = rows.weights.double().cumsum(0)
         self.cumulative = cumulative / cumulative[-1]
@@ -84,8 +100,8 @@ class BatchIterator:
         for _ in range(n_steps):
             jitter = torch.rand(b, generator=self.generator, device=device, dtype=torch.float64)
             u = (strata + jitter) / b
-            index = torch.searchsorted(self.cumulative, u).clamp_(max=len(self.values) - 1)
-            yield Batch(self.values[index], self.generator), None
+            index = torch.searchsorted(self.cumulative, u).clamp_(max=len(self.rows) - 1)
+            yield Batch(self.rows.smoothed(index, self.generator), self.generator), None
 
 
 class ValidationIterator:

@@ -43,7 +43,6 @@ from numpy.typing import NDArray
 
 __all__ = [
     "ColumnTies",
-    "TiedValuesWarning",
     "dequantize",
     "find_ties",
     "resolve_dequantize",
@@ -58,10 +57,6 @@ _FEW_IN_ATOM = 5
 _JUDGED_ROWS = 10_000
 _LOG10_CHANCE = -9
 _NAMED = 10
-
-
-class TiedValuesWarning(UserWarning):
-    """Data with rounded or repeated values, on which score matching has no minimum."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +215,7 @@ def tied_values_message(
     Returns
     -------
     message : str
-        For a :class:`TiedValuesWarning`; empty if there is nothing to warn about.
+        For a :class:`~skscore.exceptions.TiedValuesWarning`; empty if there is nothing to warn of.
 
     Examples
     --------

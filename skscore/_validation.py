@@ -5,6 +5,8 @@ the same input, and the order of the rows is lost.
 """
 
 import copy
+import sys
+import warnings
 from collections.abc import Callable
 from numbers import Integral
 from typing import Any
@@ -23,8 +25,10 @@ __all__ = [
     "check_sigma",
     "collapse_duplicates",
     "draw_seed",
+    "fold_rows",
     "split_rows",
     "torch_generator",
+    "warn",
 ]
 
 Array = NDArray[Any]
@@ -141,6 +145,29 @@ def split_rows(n_rows: int, validation_fraction: float, seed: int) -> tuple[Arra
     return np.sort(order[n_valid:]), np.sort(order[:n_valid])
 
 
+def fold_rows(n_rows: int, n_folds: int, seed: int) -> list[tuple[Array, Array]]:
+    """Return, for each of several folds, sorted indices of the other rows and of its own.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer rows than folds.
+
+    Examples
+    --------
+    >>> [own.tolist() for _, own in fold_rows(4, 2, seed=0)]
+    [[1, 2], [0, 3]]
+    """
+    if n_rows < n_folds:
+        raise ValueError(
+            f"The data have n_samples={n_rows} distinct rows, which is too few to hold each out in "
+            f"one of {n_folds} folds; give more rows, or name a model instead of comparing several."
+        )
+    order = np.random.RandomState(seed).permutation(n_rows)
+    folds = [np.sort(order[k::n_folds]) for k in range(n_folds)]
+    return [(np.setdiff1d(np.arange(n_rows), own), own) for own in folds]
+
+
 def check_module(module: Callable[..., Any], n_features: int, n_outputs: int) -> torch.nn.Module:
     """Return a raw network of a user's class (called with n_features) or a copy of an instance."""
     made = copy.deepcopy(module) if isinstance(module, torch.nn.Module) else module(n_features)
@@ -160,3 +187,12 @@ def check_module(module: Callable[..., Any], n_features: int, n_outputs: int) ->
             f"(2, 1); {needed}."
         )
     return made
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line, outside of this package, from which it was called."""
+    level, frame = 1, sys._getframe()
+    package = __name__.partition(".")[0] + "."
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(package):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

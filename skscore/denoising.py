@@ -35,8 +35,13 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
     sigma : float, default=0.1
         Standard deviation of the noise, in units of the standard deviation of each feature with
         ``standardize=True``, in those of X without.
+    dequantize : "auto", float, array-like of shape (n_features,) or None, default="auto"
+        Width of the uniform noise that is added to rounded columns, on which `score` would have no
+        bound: afresh in each batch, and the same every time in `score`. "auto" finds the columns
+        and their steps; a number is the step of every column, an array that of each, 0 for none.
+        Columns that repeat values and get no noise are warned of.
     n_sampling_steps : int, default=1000
-        Langevin steps of `sample`.
+        Langevin steps of each chain of `sample`, half of them to warm up.
     step_size : float or "auto", default="auto"
         Step α of the Langevin dynamics x ← x + α/2 s + √α z, in squared units of ``sigma``. "auto"
         is 0.2 over the largest mean curvature of log p_σ.
@@ -95,6 +100,12 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
         Gradient steps taken, and the step whose weights were kept.
     sigma_ : float
         The noise level of the fit.
+    rounding_steps_ : ndarray of shape (n_features,)
+        Widths of the uniform noise of ``dequantize``, in the units of X.
+    sampling_report_ : SamplingReport
+        How the chains of the last `sample` went: ``step_size``, ``split_rhat``.
+    score_std_ : float
+        Standard error that random probes brought into the last `score`; 0 up to 100 features.
     n_features_in_ : int
         Number of features seen in fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -120,6 +131,7 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
         self,
         sigma: float = 0.1,
         *,
+        dequantize: Any = "auto",
         n_sampling_steps: int = 1000,
         step_size: float | str = "auto",
         hidden_units: Any = "auto",
@@ -139,6 +151,7 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
         random_state: RandomState = None,
     ) -> None:
         self.sigma = sigma
+        self.dequantize = dequantize
         self.n_sampling_steps = n_sampling_steps
         self.step_size = step_size
         self.hidden_units = hidden_units

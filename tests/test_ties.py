@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from skscore._ties import (
-    TiedValuesWarning,
     dequantize,
     find_ties,
     resolve_dequantize,
     tied_values_message,
 )
+from skscore.exceptions import TiedValuesWarning
 from skscore.objectives import implicit
 
 SEED = 0

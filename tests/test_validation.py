@@ -12,8 +12,10 @@ from skscore._validation import (
     check_sigma,
     collapse_duplicates,
     draw_seed,
+    fold_rows,
     split_rows,
     torch_generator,
+    warn,
 )
 
 SEED = 0
@@ -134,6 +136,65 @@ def test_too_few_rows_to_split_are_refused(n_rows, fraction, n_valid):
     )
     with pytest.raises(ValueError, match=message):
         split_rows(n_rows, fraction, seed=SEED)
+
+
+# Folds
+
+
+@pytest.mark.parametrize(("n_rows", "n_folds"), [(5, 5), (12, 5), (100, 3), (7, 1)])
+def test_folds_are_a_partition_of_nearly_equal_parts(n_rows, n_folds):
+    folds = fold_rows(n_rows, n_folds, seed=SEED)
+    assert len(folds) == n_folds
+    assert sorted(np.concatenate([own for _, own in folds])) == list(range(n_rows))
+    sizes = [len(own) for _, own in folds]
+    assert max(sizes) - min(sizes) <= 1
+    for others, own in folds:
+        assert sorted([*others, *own]) == list(range(n_rows))
+        for index in (others, own):
+            assert (np.diff(index) > 0).all()
+
+
+def test_folds_follow_their_seed_and_not_the_order_of_rows():
+    state = np.random.get_state()[1].copy()
+    a, b, other = ([list(own) for _, own in fold_rows(60, 5, seed)] for seed in (1, 1, 2))
+    assert a == b != other
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+    # Any two rows are in one fold in 11 of 59 cases; here the neighbours in 200 draws.
+    together = 0
+    for seed in range(200):
+        fold = np.empty(60, dtype=int)
+        for k, (_, own) in enumerate(fold_rows(60, 5, seed)):
+            fold[own] = k
+        together += (fold[30] == fold[31]) / 200
+    assert abs(together - 11 / 59) < 4 * (11 / 59 * 48 / 59 / 200) ** 0.5
+
+
+@pytest.mark.parametrize("n_rows", [1, 4])
+def test_fewer_rows_than_folds_are_refused(n_rows):
+    message = rf"n_samples={n_rows} distinct rows, which is too few .* of 5 folds; give more rows"
+    with pytest.raises(ValueError, match=message):
+        fold_rows(n_rows, 5, seed=SEED)
+
+
+# Warnings
+
+
+def test_a_warning_points_to_the_line_outside_of_the_package():
+    with pytest.warns(UserWarning, match="^careful$") as caught:
+        warn("careful", UserWarning)
+    assert caught[0].filename == __file__
+    # From however deep inside.
+    inside = {"__name__": "skscore._somewhere", "warn": warn}
+    exec("def deep(n):\n    deep(n - 1) if n else warn('careful', FutureWarning)", inside)
+    with pytest.warns(FutureWarning, match="careful") as caught:
+        inside["deep"](3)
+    assert caught[0].filename == __file__
+    # A module of another package is another package, whatever its name starts with.
+    other = {"__name__": "skscore_of_others", "warn": warn}
+    exec(compile("def call():\n    warn('careful', UserWarning)", "others.py", "exec"), other)
+    with pytest.warns(UserWarning) as caught:
+        other["call"]()
+    assert caught[0].filename == "others.py"
 
 
 # Numbers
