@@ -20,8 +20,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skscore._base import ScoreEstimator
+from skscore._batches import Rows
 from skscore._copying import LatestOriginal
 from skscore._losses import DenoisingLoss, RowLoss
+from skscore._noise_stack import STACK_LR_FACTOR, STACK_STEPS_FACTOR, stack_with_mixture
 from skscore._selection import Selection
 from skscore._validation import Array, RandomState, torch_generator
 from skscore.noise import (
@@ -40,6 +42,7 @@ __all__ = ["NCSNGenerator"]
 _WATCH_STEPS = 16
 _WATCHED_DRAWS = 400
 _WATCHED_ROWS_MAX = 10_000
+_LR = 5e-3
 # The largest ratio of neighbouring levels where a Langevin chain has to follow them.
 _LEVEL_RATIO = math.sqrt(2)
 
@@ -53,6 +56,10 @@ class NCSNGenerator(ScoreEstimator):
 
     Parameters
     ----------
+    model : {"score", "stack"}, default="score"
+        "score" is the network. "stack" is, at every noise level, the convex combination of a
+        network and of a Gaussian mixture (components by BIC) that denoises held-out rows best:
+        on few rows better scores in fewer steps, but samples hardly differ, or are a little worse.
     sigma_min, sigma_max : float, default=0.005, 10.0
         The smallest and the largest noise level, in units of the standard deviation of each
         feature with ``standardize=True``, in those of X without.
@@ -87,11 +94,13 @@ class NCSNGenerator(ScoreEstimator):
         Whether each feature is brought to mean 0 and variance 1 inside. Scores, denoised rows and
         samples come out in the units of X either way.
     max_steps : int or "auto", default="auto"
-        Gradient steps. "auto" grows as √n from 2000 up to 30 000, with 2500 for 1000 rows.
+        Gradient steps. "auto" grows as √n from 2000 up to 30 000, with 2500 for 1000 rows, and is
+        half of it with ``model="stack"``.
     batch_size : int, default=512
         Rows in a batch.
-    lr : float, default=5e-3
-        Largest learning rate; it warms up and falls along a cosine.
+    lr : float or "auto", default="auto"
+        Largest learning rate; it warms up and falls along a cosine. "auto" is 5e-3, and 0.015 with
+        ``model="stack"``.
     optimizer : "adamw" or callable, default="adamw"
         AdamW, or a class of torch.optim.
     callbacks : list of skorch callbacks, default=None
@@ -101,8 +110,8 @@ class NCSNGenerator(ScoreEstimator):
         all rows, and keeps the last weights whose samples lie no nearer to single training rows
         than new rows would. Up to 10 000 distinct rows are watched so; more are not copied within
         the budget. "loss" is for scores: holds part of the rows out and keeps the weights of the
-        lowest held-out loss, which on small tables comes long before the best samples. False uses
-        the whole budget.
+        lowest held-out loss, which on small tables comes long before the best samples; with
+        ``model="stack"`` True means this. False uses the whole budget.
     validation_fraction : float, default=0.1
         Share of the distinct rows that ``early_stopping="loss"`` holds out.
     warm_start : bool, default=False
@@ -118,6 +127,8 @@ class NCSNGenerator(ScoreEstimator):
     ----------
     net_ : skorch.NeuralNet
         The trained net; its ``module_`` is the score in standardised units.
+    stack_ : StackedScore
+        The network, the mixture and their weights at 12 noise levels, of ``model="stack"``.
     sigma_min_, sigma_max_ : float
         The range of noise levels that was learnt.
     copy_rate_ : float
@@ -134,6 +145,8 @@ class NCSNGenerator(ScoreEstimator):
         ``early_stopping="loss"``, of rows trained on otherwise.
     n_steps_, best_step_ : int
         Gradient steps taken, and the step whose weights were kept.
+    score_std_ : float
+        Standard error that random probes brought into the last `score`; 0 up to 100 features.
     n_features_in_ : int
         Number of features seen in fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -160,6 +173,8 @@ class NCSNGenerator(ScoreEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **ScoreEstimator._parameter_constraints,
+        "model": [StrOptions({"score", "stack"})],
+        "lr": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "sigma_min": [Interval(Real, 0, None, closed="neither")],
         "sigma_max": [Interval(Real, 0, None, closed="neither")],
         "n_levels": [Interval(Integral, 2, None, closed="left"), None],
@@ -176,6 +191,7 @@ class NCSNGenerator(ScoreEstimator):
         sigma_min: float = 0.005,
         sigma_max: float = 10.0,
         *,
+        model: str = "score",
         n_levels: int | None = None,
         sigma_distribution: str = "log_normal",
         sampler: str | Callable[..., Tensor] = "dpm_solver",
@@ -187,7 +203,7 @@ class NCSNGenerator(ScoreEstimator):
         standardize: bool = True,
         max_steps: int | str = "auto",
         batch_size: int = 512,
-        lr: float = 5e-3,
+        lr: float | str = "auto",
         optimizer: Any = "adamw",
         callbacks: Any = None,
         early_stopping: bool | str = True,
@@ -199,6 +215,7 @@ class NCSNGenerator(ScoreEstimator):
     ) -> None:
         self.sigma_min = sigma_min
         self.sigma_max = sigma_max
+        self.model = model
         self.n_levels = n_levels
         self.sigma_distribution = sigma_distribution
         self.sampler = sampler
@@ -227,12 +244,34 @@ class NCSNGenerator(ScoreEstimator):
                 f"sigma_min={self.sigma_min} is not below sigma_max={self.sigma_max}; noise levels "
                 "need a range, 0 < sigma_min < sigma_max."
             )
+        if self.model == "stack" and self.early_stopping in (False, "copy_rate"):
+            raise ValueError(
+                f"model='stack' weighs its parts by held-out rows, and early_stopping="
+                f"{self.early_stopping!r} holds out none; use early_stopping='loss'."
+            )
 
     def _learn(self, z: Array, weights: Array, seed: int, device: torch.device) -> Selection:
         self.sigma_min_, self.sigma_max_ = float(self.sigma_min), float(self.sigma_max)
         selection = super()._learn(z, weights, seed, device)
         self.copy_rate_ = selection.kept if isinstance(selection, LatestOriginal) else math.nan
         return selection
+
+    def _fit_model(self, z: Array, weights: Array, seed: int, device: torch.device) -> Selection:
+        self.__dict__.pop("stack_", None)
+        selection = super()._fit_model(z, weights, seed, device)
+        if self.model == "stack":
+            self.stack_ = stack_with_mixture(
+                self.net_.module_,
+                self._tensor(z),
+                self._tensor(weights),
+                self._split(len(z), seed),
+                (self.sigma_min_, self.sigma_max_),
+                seed,
+            )
+        return selection
+
+    def _fitted_model(self) -> nn.Module:
+        return self.stack_ if hasattr(self, "stack_") else super()._fitted_model()
 
     def _score_sigma(self) -> float:
         return self.sigma_min_
@@ -246,20 +285,25 @@ class NCSNGenerator(ScoreEstimator):
         law = LogNormalSigma if self.sigma_distribution == "log_normal" else LogUniformSigma
         return law(self.sigma_min_, self.sigma_max_)
 
-    def _make_loss(self, sigma_data: float) -> RowLoss:
+    def _make_loss(self, rows: Rows, sigma_data: float) -> RowLoss:
         return DenoisingLoss(self._sigma_law(), sigma_data)
 
     def _holds_out(self) -> bool:
-        return bool(self.early_stopping == "loss")
+        return self.model == "stack" or self.early_stopping == "loss"
 
     def _make_selection(self, z: Array, seed: int) -> Selection:
-        copies = self.early_stopping in (True, "copy_rate")
-        if copies and 3 <= len(z) <= _WATCHED_ROWS_MAX:
+        if not self._holds_out() and self.early_stopping and 3 <= len(z) <= _WATCHED_ROWS_MAX:
             return LatestOriginal(z, lambda module: self._draw_watched(module, seed))
         return super()._make_selection(z, seed)
 
     def _default_max_steps(self, n_rows: int) -> int:
-        return int(np.clip(2500 * (n_rows / 1000) ** 0.5, 2000, 30_000))
+        n_steps = np.clip(2500 * (n_rows / 1000) ** 0.5, 2000, 30_000)
+        return int(n_steps * STACK_STEPS_FACTOR if self.model == "stack" else n_steps)
+
+    def _learning_rate(self) -> float:
+        if self.lr != "auto":
+            return super()._learning_rate()
+        return _LR * STACK_LR_FACTOR if self.model == "stack" else _LR
 
     def _draw_watched(self, module: nn.Module, seed: int) -> Array:
         """Draw rows from the network in training, alike every time but for its weights."""

@@ -1,11 +1,15 @@
 """NCSNGenerator: noise levels, samplers, and when training stops."""
 
+import pickle
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
 
 from skscore import NCSNGenerator
+from skscore.datasets import random_gaussian_mixture
 from skscore.noise import GeometricSigmas, LogNormalSigma, LogUniformSigma
 
 QUICK = {"random_state": 0, "max_steps": 20, "batch_size": 64}
@@ -171,3 +175,139 @@ def test_score_is_taken_at_the_smallest_noise_level(generator):
     trace = [torch.autograd.functional.jacobian(score_z, row).trace().item() for row in z]
     expected = ((s * generator.scale_) ** 2).sum(axis=1) + 2 * np.array(trace)
     assert generator.score(X) == pytest.approx(-expected.mean(), rel=1e-9)
+
+
+# Stacks.
+
+
+@pytest.fixture(scope="module")
+def stacked():
+    X = data(120) @ np.array([[2.0, 1.0], [0.0, 0.5]]) + [1.0, -3.0]
+    X[:40, 0] += 8
+    model = NCSNGenerator(
+        0.05, 5.0, model="stack", hidden_units=(32, 32), **{**QUICK, "max_steps": 100}
+    )
+    model.fit(X)
+    return SimpleNamespace(model=model, X=X)
+
+
+@pytest.mark.parametrize("early_stopping", [False, "copy_rate"])
+def test_a_stack_needs_rows_that_are_held_out(early_stopping):
+    generator = NCSNGenerator(model="stack", early_stopping=early_stopping, **QUICK)
+    message = f"model='stack' .* early_stopping={early_stopping!r} holds out none; use .*='loss'"
+    with pytest.raises(ValueError, match=message):
+        generator.fit(data())
+
+
+def test_a_stack_holds_rows_out_and_keeps_the_lowest_loss():
+    models = [
+        NCSNGenerator(model="stack", early_stopping=early_stopping, **QUICK).fit(data())
+        for early_stopping in (True, "loss")
+    ]
+    a, b = (model.score_function(data(), 0.5) for model in models)
+    np.testing.assert_array_equal(a, b)
+    curve = models[0].validation_curve_
+    assert models[0].best_step_ == curve[np.argmin(curve[:, 1]), 0]
+    assert np.isnan(models[0].copy_rate_)
+
+
+@pytest.mark.parametrize(("model", "lr", "factor"), [("score", 5e-3, 1), ("stack", 0.015, 0.5)])
+def test_a_stack_is_trained_for_half_of_the_steps_at_three_times_the_rate(model, lr, factor):
+    auto = NCSNGenerator(model=model, max_steps="auto")
+    for n, n_steps in ((10, 2000), (1000, 2500), (4000, 5000), (10**7, 30_000)):
+        assert auto._default_max_steps(n) == factor * n_steps
+    assert NCSNGenerator(model=model, **QUICK).fit(data()).net_.lr == pytest.approx(lr)
+    assert NCSNGenerator(model=model, lr=1e-3, **QUICK).fit(data()).net_.lr == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("params", "message"), [({"model": "mixture"}, "'model' param"), ({"lr": "fast"}, "'lr' param")]
+)
+def test_unknown_models_and_rates_are_refused(params, message):
+    with pytest.raises(ValueError, match=message):
+        NCSNGenerator(**params, **QUICK).fit(data())
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.4, 5.0])
+def test_the_score_of_a_stack_is_the_weighted_sum_of_its_parts_in_the_units_of_x(stacked, sigma):
+    model, X = stacked.model, stacked.X
+    stack = model.stack_
+    assert stack.weights.shape == (12, 2)
+    assert (stack.weights >= 0).all()
+    np.testing.assert_allclose(stack.weights.sum(1), 1)
+    assert stack.sigmas[[0, -1]].tolist() == pytest.approx([0.05, 5.0])
+    network, mixture = stack.components
+    assert network is model.net_.module_
+    knots = stack.sigmas.log().numpy()
+    w = [np.interp(np.log(sigma), knots, stack.weights[:, k]) for k in (0, 1)]
+    z, levels = torch.tensor(model._to_z(X)), torch.full((120, 1), sigma, dtype=torch.float64)
+    with torch.no_grad():
+        expected = (w[0] * network(z, levels) + w[1] * mixture(z, levels)).numpy() / model.scale_
+    found = model.score_function(X, sigma)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+    tweedie = X + (sigma * model.scale_) ** 2 * found
+    np.testing.assert_allclose(model.denoise(X, sigma), tweedie, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("sampler", "n_steps"), [("dpm_solver", 24), ("annealed_langevin", 10)])
+def test_a_stack_is_sampled_with_the_moments_of_its_rows(stacked, sampler, n_steps):
+    model = with_sampler(stacked.model, sampler=sampler, n_sampling_steps=n_steps)
+    X = stacked.X
+    drawn = model.sample(1000, random_state=1)
+    np.testing.assert_array_equal(drawn, model.sample(1000, random_state=1))
+    # 4 SE of the mean of the draws and of the rows that the model was fitted to.
+    assert (np.abs(drawn.mean(0) - X.mean(0)) < 4 * X.std(0) * (1 / 1000 + 1 / 120) ** 0.5).all()
+    assert (np.abs(drawn.std(0) / X.std(0) - 1) < 0.3).all()
+
+
+def test_a_stack_survives_pickling_and_cloning(stacked):
+    thawed = pickle.loads(pickle.dumps(stacked.model))
+    for method in ("score_function", "score"):
+        found, expected = (getattr(m, method)(stacked.X) for m in (thawed, stacked.model))
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(
+        thawed.sample(5, random_state=0), stacked.model.sample(5, random_state=0)
+    )
+    assert not hasattr(clone(stacked.model), "stack_")
+
+
+def test_a_second_fit_leaves_no_stack_of_the_first(stacked):
+    model = pickle.loads(pickle.dumps(stacked.model)).set_params(model="score").fit(stacked.X)
+    assert not hasattr(model, "stack_")
+    fresh = clone(stacked.model).set_params(model="score").fit(stacked.X)
+    np.testing.assert_array_equal(
+        model.score_function(stacked.X, 0.3), fresh.score_function(stacked.X, 0.3)
+    )
+
+
+def test_a_stack_goes_on_from_the_weights_of_its_network():
+    X, options = data(100), {**QUICK, "model": "stack", "warm_start": True}
+    model = NCSNGenerator(**options).fit(X)
+    weights = [p.clone() for p in model.net_.module_.parameters()]
+    # At a rate of next to nothing the network stays where the first fit has left it.
+    model.set_params(lr=1e-12, max_steps=1).fit(X)
+    for before, after in zip(weights, model.net_.module_.parameters(), strict=True):
+        torch.testing.assert_close(before, after, rtol=1e-6, atol=1e-8)
+    assert model.stack_.components[0] is model.net_.module_
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_stack_denoises_fresh_rows_no_worse_than_its_network(seed):
+    p = random_gaussian_mixture(2, 3, random_state=1)
+    X, fresh = (p.sample(n, random_state=seed + k) for k, n in ((0, 300), (100, 5000)))
+    options = {"max_steps": 500, "batch_size": 128, "hidden_units": (64, 64)}
+    model = NCSNGenerator(model="stack", random_state=seed, **options).fit(X)
+    z, rng = torch.tensor(model._to_z(fresh)), np.random.RandomState(seed)
+    ratios = []
+    for sigma in (0.05, 0.2, 0.7, 2.0):
+        noise = torch.tensor(rng.normal(size=z.shape))
+        level = torch.full((len(z), 1), sigma, dtype=torch.float64)
+        with torch.no_grad():
+            of_stack, of_network = (
+                (sigma * score_fn(z + sigma * noise, level) + noise).square().sum(1).mean().item()
+                for score_fn in (model.stack_, model.net_.module_)
+            )
+        ratios.append(of_stack / of_network)
+    # The 30 rows that choose the weights may choose a little wrong.
+    assert max(ratios) < 1.03
+    assert np.mean(ratios) < 1
