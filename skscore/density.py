@@ -3,71 +3,100 @@ r"""The score of clean data, learnt without noise levels.
 s(x) = ∇ log p(x), as the minimiser of one of
 
     implicit     E[‖s(x)‖² + 2 tr ∇s(x)]                  (Hyvärinen 2005)
-    sliced       E[‖s(x)‖² + 2 vᵀ∇s(x)v]                  (Song et al. 2019)
+    sliced       E[(vᵀs(x))² + 2 vᵀ∇s(x)v]                (Song et al. 2019)
     denoising    E‖s(x + σε) + ε/σ‖², σ small             (Vincent 2011)
+
+and their relatives (:mod:`skscore.objectives`). Where s = -∇E, log p(x) = -E(x) - log Z.
 """
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
 
-from skscore._closed_form import fit_closed_form
-from skscore._inference import implicit_losses, in_parts, to_numpy
-from skscore._langevin import LangevinEstimator
-from skscore._losses import ImplicitLoss, RowLoss, SlicedLoss
-from skscore._selection import Latest, LowestLoss, Selection
+from skscore._closed_form import CLOSED_FORM
+from skscore._density_models import MIXTURES, NETWORKS, UNNORMALIZED, DensityModels
+from skscore._inference import to_numpy
+from skscore._named_objectives import PARAMETERS
 from skscore._validation import Array, RandomState
-from skscore.energies import EnergyMLP, EnergyScore
 
 __all__ = ["ScoreMatchingDensity"]
-
-_EXACT_TRAINING_MAX = 8
-_CLOSED_FORM = ("gaussian", "kernel")
-_NETWORKS = ("score", "energy")
 
 
 def _model_is(*names: str) -> Callable[[Any], bool]:
     return lambda self: getattr(self, "model_", self.model) in names
 
 
-class ScoreMatchingDensity(LangevinEstimator):
+class ScoreMatchingDensity(DensityModels):
     """Score of the clean data by score matching.
 
     Learns s(x) = ∇ log p(x) without knowing the normalising constant of p, by minimising
     Hyvärinen's implicit objective E[‖s‖² + 2 tr ∇s] [1]_, its sliced form [2]_, or the denoising
-    form at one small noise level [3]_.
+    form at one small noise level [3]_. Where the score is the gradient of an energy, the
+    log-density is normalised afterwards, by bridge sampling [6]_.
 
-    Scores of clean data say nothing of the weights of well separated modes; for these use
-    :class:`NCSNGenerator`.
+    Scores of clean data say nothing of the weights of well separated modes, which is warned of; for
+    these use :class:`NCSNGenerator`.
 
     Parameters
     ----------
-    objective : {"auto", "implicit", "sliced", "denoising"}, default="auto"
-        What is minimised. "implicit" takes the exact trace, at the cost of about one network
-        evaluation a feature; "sliced" estimates it along random directions; "denoising" adds noise
-        of the standard deviation ``sigma`` and learns the score of the slightly blurred density.
-        "auto" is "implicit" up to 8 varying features and "sliced" above.
-    model : {"score", "energy", "gaussian", "kernel", "auto"}, default="score"
-        What the score is taken from. "score" is a network of the score itself; "energy" a network
-        of E with s = -∇E; "gaussian" the Gaussian that minimises the objective; "kernel" a kernel
-        exponential family, for the implicit objective, whose bandwidth and regularization are
-        chosen on held-out rows [4]_. The last two are solved in closed form. "auto" fits
-        "gaussian", "kernel" and "score" and keeps the one of the least held-out implicit objective.
+    objective : str, default="auto"
+        What a network minimises; the equations are in :mod:`skscore.objectives`.
+
+        - "implicit" takes the exact trace, at the cost of about one evaluation a feature;
+        - "sliced" and "sliced_vr", with reduced variance, estimate it along random directions;
+        - "finite_difference" does so without derivatives of the network;
+        - "denoising" adds noise of the standard deviation ``sigma`` and learns the score of the
+          slightly blurred density, "denoising_control_variate" without the variance of a small σ,
+          "parzen" from the mean of all rows that could have given a noisy one;
+        - "explicit" takes a known score, ``objective_params={"target": function}``.
+
+        "auto" is "implicit" up to 8 varying features and "sliced_vr" above; for
+        ``model="energy"`` it is "denoising", and for "auto" and "stack" "denoising" at many noise
+        levels.
+    objective_params : dict, default=None
+        Parameters of the objective: ``n_probes`` (1) and ``probes`` ("rademacher", "gaussian" or
+        "sphere") of the sliced ones and of "finite_difference", whose step is ``epsilon`` (0.003,
+        in units of ``sigma``); ``target`` of "explicit", which maps rows in the units of X to
+        their scores.
+    model : str, default="score"
+        What the score is taken from.
+
+        - "score": a network of the score itself;
+        - "energy": a network of E with s = -∇E;
+        - "gaussian": the Gaussian that minimises the objective, in closed form;
+        - "gaussian_mixture": of maximum likelihood, with the number of components of least BIC;
+        - "kernel": a kernel exponential family, the implicit objective solved in closed form,
+          bandwidth and regularization chosen on held-out rows [4]_;
+        - "stack": the convex combination of a Gaussian, a mixture, a kernel and a network that
+          has the least objective on held-out rows [5]_;
+        - "auto": of these five the simplest within one standard error of the best.
+
+        The network of the last two learns noise levels from 0.025 to 0.5 at once and is read at the
+        one that held-out rows prefer, unless ``objective`` is named. Below 20 000 distinct rows
+        there are five networks, each of which holds out a fifth of the rows, and their mean is
+        used.
     sigma : float, default=0.05
-        Standard deviation of the noise of ``objective="denoising"``, in units of the standard
+        Standard deviation of the noise of the blurred objectives, in units of the standard
         deviation of each feature with ``standardize=True``, in those of X without. The other
         objectives add no noise.
-    n_sampling_steps : int, default=1000
-        Langevin steps of `sample`.
+    dequantize : "auto", float, array-like of shape (n_features,) or None, default="auto"
+        Width of the uniform noise that is added to rounded columns, whose objective would have no
+        minimum: afresh in each batch, and the same every time in `score`. "auto" finds the columns
+        and their steps; a number is the step of every column, an array that of each, 0 for none.
+        Columns that repeat values and get no noise are warned of.
+    n_sampling_steps : int or "auto", default="auto"
+        Langevin steps of each chain of `sample`, half of them to warm up. "auto" is 1000, and 500
+        where the chains start from a proposal and are corrected by Metropolis steps.
     step_size : float or "auto", default="auto"
         Step α of the Langevin dynamics x ← x + α/2 s + √α z, in squared units of ``sigma``. "auto"
-        is 0.2 over the largest mean curvature of log p.
+        is 0.2 over the largest mean curvature of log p. Energies and kernels adapt theirs in the
+        warm-up.
     hidden_units : sequence of int or "auto", default="auto"
         Widths of the hidden layers. "auto" is (128, 128, 128), and wider above 20 000 rows.
     module : class, callable or torch.nn.Module, default=None
@@ -84,7 +113,8 @@ class ScoreMatchingDensity(LangevinEstimator):
     max_steps : int or "auto", default="auto"
         Gradient steps. "auto" grows as √n, from 1000 up to 20 000.
     batch_size : int, default=256
-        Rows in a batch.
+        Rows in a batch; half as many with "auto" and "stack", whose network sees a row blurred by ε
+        and by -ε.
     lr : float, default=2e-3
         Largest learning rate; it warms up and falls along a cosine.
     optimizer : "adamw" or callable, default="adamw"
@@ -93,8 +123,9 @@ class ScoreMatchingDensity(LangevinEstimator):
         Added to those of the training.
     early_stopping : bool, default=True
         Whether part of the rows is held out, training ends when their loss no longer falls, and the
-        weights of the lowest held-out loss are kept; with ``objective="denoising"`` the last ones
-        within one standard error of it. "kernel" holds rows out in any case; "auto" needs True.
+        weights of the lowest held-out loss are kept; with the blurred objectives the last ones
+        within one standard error of it. "kernel" holds rows out in any case; "auto" and "stack"
+        need True.
     validation_fraction : float, default=0.1
         Share of the distinct rows that is held out.
     warm_start : bool, default=False
@@ -111,18 +142,41 @@ class ScoreMatchingDensity(LangevinEstimator):
     model_ : str
         The model that was fitted, or chosen.
     selection_results_ : dict
-        Of ``model="auto"``: "model", "objective" and "standard_error", the held-out implicit
-        objective of each candidate with its standard error, in 1/σ².
+        Of "auto" and "stack": "model", the candidates; "objective", what each has on held-out rows,
+        the Fisher divergence up to a constant in 1/σ²; "excess" over the least with its
+        "standard_error"; "chosen"; "stack_weights", of the candidates but the stack.
     net_ : skorch.NeuralNet
-        The trained net; its ``module_`` is the score in standardised units. Only where the model is
-        a network.
+        The trained net; its ``module_`` is the score in standardised units. Only where a network
+        was asked for by name.
+    nets_ : list of skorch.NeuralNet
+        The networks that were compared, of "auto" and "stack".
+    stack_ : StackedScore
+        The combination in standardised units: of "stack", or of the networks where "auto" chose
+        these.
     closed_form_ : torch.nn.Module
-        The score in standardised units. Only where the model is no network.
+        The score in standardised units. Only where the model is solved in closed form.
     objective_ : str
         The objective that was used.
     sigma_ : float
-        The noise level of the score that was learnt: ``sigma`` with ``objective="denoising"``,
-        else 0.
+        The noise level of the score that was learnt: ``sigma`` with the blurred objectives, else 0.
+    network_sigma_ : float
+        The noise level at which the network is read, of "auto" and "stack".
+    rounding_steps_ : ndarray of shape (n_features,)
+        Widths of the uniform noise of ``dequantize``, in the units of X.
+    log_normalizer_, log_normalizer_std_ : float
+        log Z of the energy in standardised units, and its standard error; of energies and kernels.
+    effective_sample_size_ : float
+        Share of the proposal's draws that the estimate of log Z rests on. Below 0.01 it cannot be
+        relied on, which is warned of.
+    proposal_ : GaussianMixtureScore
+        The mixture that log Z is bridged to, and that chains start from; of energies and kernels.
+    stein_ratio_, stein_ratio_std_ : float
+        a* = -E tr ∇s/E‖s‖² on held-out rows, 1 for the true score of clean data and below for an
+        overfitted one, and its standard error; of networks that hold rows out.
+    sampling_report_ : SamplingReport
+        How the chains of the last `sample` went: ``acceptance``, ``step_size``, ``split_rhat``.
+    score_std_ : float
+        Standard error that random probes brought into the last `score`; 0 up to 100 features.
     mean_, scale_ : ndarray of shape (n_features,)
         What each feature is centred at and divided by.
     constant_ : ndarray of shape (n_features,), bool
@@ -135,7 +189,8 @@ class ScoreMatchingDensity(LangevinEstimator):
         Step and loss of each validation; the loss is that of held-out rows with ``early_stopping``,
         of rows trained on otherwise. Only where the model is a network.
     n_steps_, best_step_ : int
-        Gradient steps taken, and the step whose weights were kept; 0 without a network.
+        Gradient steps taken, and the step whose weights were kept; the sum and the largest where
+        there are several networks, 0 where there is none.
     n_features_in_ : int
         Number of features seen in fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -150,6 +205,9 @@ class ScoreMatchingDensity(LangevinEstimator):
        Computation 23, 2011.
     .. [4] B. Sriperumbudur et al., "Density estimation in infinite dimensional exponential
        families", JMLR 18, 2017.
+    .. [5] D. Wolpert, "Stacked generalization", Neural Networks 5, 1992.
+    .. [6] X.-L. Meng and W. H. Wong, "Simulating ratios of normalizing constants via a simple
+       identity", Statistica Sinica 6, 1996.
 
     Examples
     --------
@@ -162,18 +220,22 @@ class ScoreMatchingDensity(LangevinEstimator):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **LangevinEstimator._parameter_constraints,
-        "objective": [StrOptions({"auto", "implicit", "sliced", "denoising"})],
-        "model": [StrOptions({*_CLOSED_FORM, *_NETWORKS, "auto"})],
+        **DensityModels._parameter_constraints,
+        "objective": [StrOptions({"auto", *PARAMETERS})],
+        "objective_params": [dict, None],
+        "model": [StrOptions({*CLOSED_FORM, *NETWORKS, "auto", "stack"})],
+        "n_sampling_steps": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     }
 
     def __init__(
         self,
         objective: str = "auto",
         *,
+        objective_params: dict[str, Any] | None = None,
         model: str = "score",
         sigma: float = 0.05,
-        n_sampling_steps: int = 1000,
+        dequantize: Any = "auto",
+        n_sampling_steps: int | str = "auto",
         step_size: float | str = "auto",
         hidden_units: Any = "auto",
         module: Any = None,
@@ -192,8 +254,10 @@ class ScoreMatchingDensity(LangevinEstimator):
         random_state: RandomState = None,
     ) -> None:
         self.objective = objective
+        self.objective_params = objective_params
         self.model = model
         self.sigma = sigma
+        self.dequantize = dequantize
         self.n_sampling_steps = n_sampling_steps
         self.step_size = step_size
         self.hidden_units = hidden_units
@@ -212,109 +276,6 @@ class ScoreMatchingDensity(LangevinEstimator):
         self.verbose = verbose
         self.random_state = random_state
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        if self.model == "energy" and self.parametrization == "score":
-            raise ValueError(
-                "parametrization='score' makes the output of the network the score, and that of "
-                "model='energy' is an energy; use parametrization='preconditioned'."
-            )
-        if self.model == "auto" and not self.early_stopping:
-            raise ValueError(
-                "model='auto' compares models on held-out rows, and early_stopping=False holds out "
-                "none; use early_stopping=True or name a model."
-            )
-        if self.model == "kernel" and self.objective not in ("auto", "implicit"):
-            raise ValueError(
-                f"model='kernel' is solved for the implicit objective, not for {self.objective!r}; "
-                "use objective='auto' or 'implicit'."
-            )
-
-    def _learn(self, z: Array, *args: Any) -> Selection:
-        self.objective_ = self.objective
-        if self.objective == "auto":
-            self.objective_ = "implicit" if z.shape[1] <= _EXACT_TRAINING_MAX else "sliced"
-        self.sigma_ = float(self.sigma) if self.objective_ == "denoising" else 0.0
-        return super()._learn(z, *args)
-
-    def _fit_model(self, z: Array, weights: Array, seed: int, device: torch.device) -> Selection:
-        # What an earlier fit of another model has left.
-        for name in ("closed_form_", "selection_results_"):
-            self.__dict__.pop(name, None)
-        if self.model == "auto":
-            return self._fit_best(z, weights, seed, device)
-        self.model_ = self.model
-        if self.model in _NETWORKS:
-            return super()._fit_model(z, weights, seed, device)
-        return self._keep_closed_form(z, weights, seed)
-
-    def _fit_best(self, z: Array, weights: Array, seed: int, device: torch.device) -> Selection:
-        """Fit the candidates to the same rows, and keep what the held-out ones prefer."""
-        self.model_ = "score"
-        selection = super()._fit_model(z, weights, seed, device)
-        train, valid = self._split(len(z), seed)
-        x, w = self._tensor(z[train]), self._tensor(weights[train])
-        models = {
-            name: fit_closed_form(name, x, w, self.validation_fraction, seed)
-            for name in _CLOSED_FORM
-        }
-        models["score"] = self._fitted_model()
-        x, share = self._tensor(z[valid]), weights[valid] / weights[valid].sum()
-        sigma = torch.full_like(x[:, :1], self.sigma_)
-        losses = np.stack([to_numpy(implicit_losses(m, x, sigma)) for m in models.values()])
-        means = losses @ share
-        self.selection_results_ = {
-            "model": list(models),
-            "objective": means,
-            "standard_error": np.sqrt((losses - means[:, None]) ** 2 @ share**2),
-        }
-        best = list(models)[int(means.argmin())]
-        if best == "score":
-            return selection
-        self.model_ = best
-        return self._keep_closed_form(z, weights, seed)
-
-    def _keep_closed_form(self, z: Array, weights: Array, seed: int) -> Selection:
-        for name in ("net_", "validation_curve_"):
-            self.__dict__.pop(name, None)
-        x, w = self._tensor(z), self._tensor(weights)
-        self.closed_form_ = fit_closed_form(self.model_, x, w, self.validation_fraction, seed)
-        self.n_steps_ = self.best_step_ = 0
-        return Latest()
-
-    def _fitted_model(self) -> nn.Module:
-        return super()._fitted_model() if self.model_ in _NETWORKS else self.closed_form_
-
-    def _n_outputs(self, n_features: int) -> int:
-        return 1 if self.model_ == "energy" else n_features
-
-    def _make_network(self, n_features: int, hidden_units: tuple[int, ...]) -> nn.Module:
-        if self.model_ == "energy":
-            return EnergyMLP(n_features, hidden_units, sigma_conditioned=False)
-        return super()._make_network(n_features, hidden_units)
-
-    def _precondition(self, raw: nn.Module, mean: Tensor, scale: Tensor) -> nn.Module:
-        if self.model_ == "energy":
-            return EnergyScore(raw, mean, scale, denoising=self._learns_blurred())
-        return super()._precondition(raw, mean, scale)
-
-    def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
-        if self.model_ == "gaussian":
-            return self._draw_gaussian(n_samples, self.sigma_, generator)
-        return super()._draw(n_samples, generator)
-
-    def _learns_blurred(self) -> bool:
-        return self.objective_ == "denoising"
-
-    def _make_loss(self, sigma_data: float) -> RowLoss:
-        if self._learns_blurred():
-            return super()._make_loss(sigma_data)
-        return ImplicitLoss() if self.objective_ == "implicit" else SlicedLoss()
-
-    def _select_held_out(self) -> Selection:
-        # The implicit objectives of single rows scatter so widely that the later would overfit.
-        return super()._select_held_out() if self._learns_blurred() else LowestLoss()
-
     def score_function(self, X: Any) -> Array:
         """Return the score ∇ log p(x) in the units of X.
 
@@ -332,9 +293,9 @@ class ScoreMatchingDensity(LangevinEstimator):
         check_is_fitted(self)
         return self._score_function(X, self.sigma_)
 
-    @available_if(_model_is("energy", "gaussian", "kernel"))
+    @available_if(_model_is(*MIXTURES, *UNNORMALIZED))
     def energy(self, X: Any) -> Array:
-        """Return the energy E(x) = -log p(x) + const; not for ``model="score"``.
+        """Return the energy E(x) = -log p(x) + const; not for "score" and "stack".
 
         Parameters
         ----------
@@ -346,11 +307,15 @@ class ScoreMatchingDensity(LangevinEstimator):
         energy : ndarray of shape (n_samples,)
             In nats. The constant is the same for all points.
         """
-        return self._energy(X)
+        z = self._to_z(self._check_X(X))
+        return to_numpy(self._energy_fn()(*self._at_level(z)))
 
-    @available_if(_model_is("gaussian"))
+    @available_if(_model_is(*MIXTURES, *UNNORMALIZED))
     def score_samples(self, X: Any) -> Array:
-        """Return the log-density log p(x) of the features that vary; for ``model="gaussian"``.
+        """Return the log-density log p(x) of the features that vary; not for "score" and "stack".
+
+        -E(x) - log Z, with log Z known for mixtures and ``log_normalizer_`` for energies and
+        kernels. A network of the score alone has no log-density.
 
         Parameters
         ----------
@@ -362,10 +327,5 @@ class ScoreMatchingDensity(LangevinEstimator):
         log_density : ndarray of shape (n_samples,)
             In nats, in the units of X.
         """
-        return -self._energy(X) - np.log(self.scale_[~self.constant_]).sum()
-
-    def _energy(self, X: Any) -> Array:
-        z = self._tensor(self._to_z(self._check_X(X)))
-        sigma = torch.full_like(z[:, :1], self.sigma_)
-        model: Any = self._fitted_model()
-        return to_numpy(in_parts(lambda x, sigma: model.energy(x, sigma)[:, None], z, sigma)[:, 0])
+        log_density = self._log_density_z(self._to_z(self._check_X(X)))
+        return log_density - np.log(self.scale_[~self.constant_]).sum()

@@ -109,7 +109,8 @@ def later():
 
 
 @pytest.mark.parametrize(
-    "name", modules("noise", "networks", "divergence", "gaussians", "_validation", "_typing")
+    "name",
+    modules("noise", "networks", "divergence", "gaussians", "exceptions", "_validation", "_typing"),
 )
 def test_the_ground_floor_knows_nobody(name):
     assert short(OWN[name]) <= {"_typing"}
@@ -120,9 +121,37 @@ def test_energies_share_the_layers_of_scores_and_kernels_their_base():
     assert short(OWN["skscore.kernel"]) == {"gaussians"}
 
 
-@pytest.mark.parametrize("name", modules("objectives", "samplers"))
+@pytest.mark.parametrize("name", modules("objectives", "samplers", "stacking"))
 def test_objectives_and_solvers_know_a_score_function_and_no_network(name):
     assert short(OWN[name]) <= {"_typing", "divergence", "noise"}
+
+
+NETWORKS = {"networks", "energies", "kernel"}
+
+
+@pytest.mark.parametrize(
+    "name", modules("_candidates", "_noise_stack", "stacking", "_inference", "_chains")
+)
+def test_what_reads_or_combines_models_knows_no_estimator_and_no_network(name):
+    known = {f"skscore.{own}" for own in NETWORKS} | {"skscore._base", "skscore._training"}
+    below = reached(name)
+    assert not below & known
+    assert not any(defines_an_estimator(own) for own in {name, *below})
+
+
+def test_warnings_of_their_own_kind_know_nobody_and_nothing_of_torch():
+    assert IMPORTS["skscore.exceptions"] == set()
+
+
+def test_units_and_ties_are_arithmetic_on_arrays():
+    assert short(OWN["skscore._units"]) == {"_ties", "_validation"}
+    assert "torch" not in IMPORTS["skscore._units"]
+    assert OWN["skscore._ties"] == set()
+
+
+def test_warnings_are_given_in_one_place_that_finds_the_line_of_the_user():
+    users = {name for name, found in IMPORTS.items() if "warnings" in found}
+    assert users == {"skscore._validation"}
 
 
 def test_skorch_is_imported_in_one_place():

@@ -17,20 +17,38 @@ from skscore import DenoisingScoreEstimator, NCSNGenerator, ScoreMatchingDensity
 
 # The checks fit each estimator about 60 times, which the budget has no part in.
 STEPS = {"max_steps": 10, "batch_size": 32}
+SMALL = {"hidden_units": (16,), **STEPS}
+
+
+def score_of_a_standard_normal(X):
+    return -X
+
+
 ESTIMATORS = [
     ScoreMatchingDensity(**STEPS),
-    ScoreMatchingDensity(objective="sliced", standardize=False, early_stopping=False, **STEPS),
-    ScoreMatchingDensity(objective="denoising", hidden_units=(16,), **STEPS),
-    ScoreMatchingDensity(model="energy", hidden_units=(16,), **STEPS),
+    ScoreMatchingDensity("implicit", standardize=False, early_stopping=False, **SMALL),
+    ScoreMatchingDensity("sliced", objective_params={"probes": "sphere"}, **SMALL),
+    ScoreMatchingDensity("sliced_vr", objective_params={"n_probes": 2}, **SMALL),
+    ScoreMatchingDensity("finite_difference", **SMALL),
+    ScoreMatchingDensity("denoising", dequantize=None, **SMALL),
+    ScoreMatchingDensity("denoising_control_variate", **SMALL),
+    ScoreMatchingDensity("parzen", **SMALL),
+    ScoreMatchingDensity(
+        "explicit", objective_params={"target": score_of_a_standard_normal}, **SMALL
+    ),
+    ScoreMatchingDensity(model="energy", **SMALL),
     ScoreMatchingDensity(model="gaussian"),
+    ScoreMatchingDensity(model="gaussian_mixture"),
     ScoreMatchingDensity(model="kernel"),
-    ScoreMatchingDensity(model="auto", hidden_units=(16,), **STEPS),
+    ScoreMatchingDensity(model="stack", **SMALL),
+    ScoreMatchingDensity(model="auto", **SMALL),
     DenoisingScoreEstimator(**STEPS),
     DenoisingScoreEstimator(sigma=0.5, standardize=False, early_stopping=False, **STEPS),
     DenoisingScoreEstimator(parametrization="score", hidden_units=(16,), sigma=1.0, **STEPS),
     NCSNGenerator(**STEPS),
     NCSNGenerator(sigma_min=0.01, n_levels=10, sampler="annealed_langevin", **STEPS),
     NCSNGenerator(early_stopping="loss", sigma_distribution="log_uniform", lr=1e-3, **STEPS),
+    NCSNGenerator(model="stack", **SMALL),
 ]
 DEFAULTS = [ScoreMatchingDensity(), DenoisingScoreEstimator(), NCSNGenerator()]
 
