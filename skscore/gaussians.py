@@ -27,7 +27,8 @@ from torch import Tensor, nn
 __all__ = ["GaussianMixtureScore", "GaussianScore", "fit_gaussian", "fit_gaussian_mixture"]
 
 _SMALLEST_VARIANCE = 1e-10  # as a share of the mean variance of a Gaussian
-_N_COMPONENTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
+_N_COMPONENTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16)
+_PATIENCE = 4  # the BIC of real tables has several minima
 _COPIES = 4  # of a row of mean weight, where weights differ
 
 
@@ -254,7 +255,7 @@ def fit_gaussian_mixture(
         proportion to its weight, 4 times if that is the mean one.
     n_components : sequence of int
         K to try, in rising order, up to one component for 2(d + 1) rows; the search ends at the
-        second in a row that does not lower the BIC.
+        fourth in a row that does not lower the BIC.
     n_init : int, default=1
         Starts of the EM algorithm for each K, of which the best is kept.
     reg_covar : float, default=1e-6
@@ -294,7 +295,7 @@ def fit_gaussian_mixture(
     best: GaussianMixtureScore | None = None
     lowest, misses = math.inf, 0
     for K in n_components:
-        if (best is not None and 2 * K * (d + 1) > n) or misses == 2:
+        if (best is not None and 2 * K * (d + 1) > n) or misses == _PATIENCE:
             break
         if K == 1:
             # Solved, not iterated: where one row has nearly all of the weight, others have no copy.
