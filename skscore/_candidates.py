@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skscore._inference import in_parts, scores_and_traces, to_numpy
+from skscore._inference import implicit_losses, in_parts, scores_and_traces, to_numpy
 from skscore._typing import ScoreFn
 from skscore._validation import Array
 from skscore.divergence import exact_divergence
@@ -176,8 +176,8 @@ def best_level(folds: Sequence[Fold], levels: Sequence[float]) -> float:
     for fold in folds:
         for i, level in enumerate(levels):
             sigma = torch.full_like(fold.x[:, :1], level)
-            s, traces, _ = scores_and_traces(fold.models[-1], fold.x, sigma)
-            total[i] += fold.weights @ to_numpy(s.square().sum(1) + 2 * traces)
+            losses, _ = implicit_losses(fold.models[-1], fold.x, sigma)
+            total[i] += fold.weights @ to_numpy(losses)
     return float(levels[int(total.argmin())])
 
 

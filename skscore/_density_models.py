@@ -122,10 +122,11 @@ class DensityModels(LangevinEstimator):
             self.objective_ = "denoising" if denoised else exact
         self.sigma_ = float(self.sigma) if self._learns_blurred() else 0.0
         selection = super()._learn(z, weights, seed, device)
-        if self.model_ in UNNORMALIZED:
-            self._normalize(*self._smoothed(z, weights, seed), seed)
         if self.model_ not in MIXTURES:
-            self._warn_of_modes(*self._smoothed(z, weights, seed), seed)
+            rows, w = self._smoothed(z, weights, seed)
+            if self.model_ in UNNORMALIZED:
+                self._normalize(rows, w, seed)
+            self._warn_of_modes(rows, w, seed)
         return selection
 
     def _learns_blurred(self) -> bool:

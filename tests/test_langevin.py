@@ -106,6 +106,7 @@ def test_chains_in_one_mode_are_silent(seed):
         warnings.simplefilter("error")
         model = DenoisingScoreEstimator(0.5, **{**QUICK, "random_state": seed})
         model.fit(data(seed=seed)).sample(30, random_state=seed)
+    assert model.sampling_report_.split_rhat <= 1.1
 
 
 def test_rows_that_are_no_numbers_are_an_error_and_not_a_warning(model):
