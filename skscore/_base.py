@@ -24,7 +24,7 @@ from skscore._container import Container
 from skscore._inference import implicit_losses, in_parts, probe_error, to_numpy
 from skscore._losses import RowLoss
 from skscore._selection import Latest, LowestLoss, Selection
-from skscore._training import ScoreNet, Trained, TrainingPlan, load_weights, train
+from skscore._training import EMA_DECAY, ScoreNet, Trained, TrainingPlan, load_weights, train
 from skscore._typing import ScoreFn
 from skscore._units import UnitsMixin
 from skscore._validation import (
@@ -41,7 +41,7 @@ from skscore._validation import (
 )
 from skscore.networks import PreconditionedScore, ScoreMLP
 
-__all__ = ["ScoreEstimator"]
+__all__ = ["ScoreEstimator", "check_weights"]
 
 # Rows whose loss is recorded where none are held out.
 _WATCHED_ROWS = 1024
@@ -100,10 +100,7 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
         device = check_device(self.device)
         given = X
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
-            )
+        sample_weight = check_weights(sample_weight, X)
         self._find_rounding(X, sample_weight)
         values, weights = collapse_duplicates(X, sample_weight)
         self.container_ = Container.of(given)
@@ -123,10 +120,17 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
 
     def _fit_model(self, z: Array, weights: Array, seed: int, device: torch.device) -> Selection:
         """Train the network."""
-        selection = self._make_selection(z, seed)
         start = self.net_.module_ if self.warm_start and hasattr(self, "net_") else None
+        module = self._new_module(len(z), seed, start)
+        return self._fit_network_from(module, z, weights, seed, device)
+
+    def _fit_network_from(
+        self, module: nn.Module, z: Array, weights: Array, seed: int, device: torch.device
+    ) -> Selection:
+        """Train a network from the weights that it has, and keep it."""
+        selection = self._make_selection(z, seed)
         split = self._split(len(z), seed)
-        trained = self._train(z, weights, split, seed, device, selection, start)
+        trained = self._train(module, z, weights, split, seed, device, selection)
         self.net_ = trained.net
         self.n_steps_ = trained.n_steps
         self.best_step_ = trained.best_step
@@ -135,16 +139,15 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
 
     def _train(
         self,
+        module: nn.Module,
         z: Array,
         weights: Array,
         split: tuple[Array, Array],
         seed: int,
         device: torch.device,
         selection: Selection,
-        start: nn.Module | None,
     ) -> Trained:
-        """Train a network on some rows, watching others, from given weights or from new ones."""
-        spread = np.sqrt(np.diag(self.covariance_))
+        """Train a network on some rows, watching others."""
         train_index, valid_index = split
         rows = Rows.of(z[train_index], weights[train_index], device, self._widths_z())
         watched = Rows.of(*self._smoothed(z[valid_index], weights[valid_index], seed), device)
@@ -159,12 +162,10 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
             verbose=bool(self.verbose),
             seed=seed,
             noise_name=self._noise_name(),
+            ema_decay=self._ema_decay(),
         )
-        module = self._build_module(spread, len(z), seed).to(device)
-        if start is not None:
-            load_weights(module, start)
-        loss = self._make_loss(rows, math.sqrt(np.mean(spread**2)))
-        trained = train(module, loss, rows, watched, plan, selection)
+        loss = self._make_loss(rows, math.sqrt(np.mean(np.diag(self.covariance_))))
+        trained = train(module.to(device), loss, rows, watched, plan, selection)
         trained.net.module_.double().requires_grad_(requires_grad=False)
         return trained
 
@@ -174,6 +175,13 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
             return split_rows(n_rows, self.validation_fraction, seed)
         watched = np.linspace(0, n_rows - 1, min(n_rows, _WATCHED_ROWS)).astype(int)
         return np.arange(n_rows), watched
+
+    def _new_module(self, n_rows: int, seed: int, start: nn.Module | None = None) -> nn.Module:
+        """Return a network for so many rows, with the weights of another or with random ones."""
+        module = self._build_module(np.sqrt(np.diag(self.covariance_)), n_rows, seed)
+        if start is not None:
+            load_weights(module, start)
+        return module
 
     def _build_module(self, spread: Array, n_rows: int, seed: int) -> nn.Module:
         d = len(spread)
@@ -249,6 +257,9 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
     def _learning_rate(self) -> float:
         return float(self.lr)
 
+    def _ema_decay(self) -> float:
+        return EMA_DECAY
+
     def _default_max_steps(self, n_rows: int) -> int:
         """Return the gradient steps for a number of distinct rows."""
         return int(np.clip(1000 * (n_rows / 1000) ** 0.5, 1000, 20_000))
@@ -320,11 +331,8 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
             Constant minus the Fisher divergence, in 1/σ², the units of σ being those of the noise.
         """
         X = self._check_X(X)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
-            )
-        weights = np.ones(len(X)) if sample_weight is None else sample_weight
+        weights = check_weights(sample_weight, X)
+        weights = np.ones(len(X)) if weights is None else weights
         rows, weights = self._smoothed(self._to_z(X), weights, 0)
         z = self._tensor(rows)
         sigma = torch.full_like(z[:, :1], self._score_sigma())
@@ -357,10 +365,13 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
         check_is_fitted(self)
         n_samples = check_n_samples(n_samples)
         generator = torch_generator(draw_seed(random_state), check_device(self.device))
-        z = self._draw(n_samples, generator)
+        return self.container_.wrap(self._rows_of(self._draw(n_samples, generator)))
+
+    def _rows_of(self, z: Tensor) -> Array:
+        """Return drawn rows in the units of X; raise if they are not finite."""
         if not torch.isfinite(z).all():
             raise FloatingPointError(self._sampling_remedy())
-        return self.container_.wrap(self._from_z(to_numpy(z)))
+        return self._from_z(to_numpy(z))
 
     def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
         """Draw rows in the units of z."""
@@ -383,3 +394,13 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
 
     def _sampling_remedy(self) -> str:
         return "The sampler diverged; use a smaller step_size."
+
+
+def check_weights(sample_weight: Any, X: Array) -> Array | None:
+    """Return the weights of the rows of X, not negative, or None for equal ones."""
+    if sample_weight is None:
+        return None
+    checked: Array = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    return checked

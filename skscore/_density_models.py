@@ -175,7 +175,8 @@ class DensityModels(LangevinEstimator):
         for k, split in enumerate(splits):
             selection = self._select_held_out()
             start = earlier[k] if k < len(earlier) else None
-            trained.append(self._train(z, weights, split, seed + k, device, selection, start))
+            module = self._new_module(len(z), seed + k, start)
+            trained.append(self._train(module, z, weights, split, seed + k, device, selection))
             train, valid = split
             x, w = self._closed_form_rows(z[train], weights[train], seed)
             fraction = self.validation_fraction

@@ -14,9 +14,9 @@ from skscore._typing import ScoreFn
 from skscore._validation import Array, torch_generator
 from skscore.divergence import EXACT_TRACE_MAX, exact_divergence, probed_divergence, rademacher
 
-__all__ = ["implicit_losses", "in_parts", "probe_error", "scores_and_traces", "to_numpy"]
+__all__ = ["PART", "implicit_losses", "in_parts", "probe_error", "scores_and_traces", "to_numpy"]
 
-_PART = 256
+PART = 256
 _PROBES = 64  # where the trace is not exact
 
 
@@ -61,13 +61,13 @@ def _scores_and_traces(score_fn: ScoreFn, z: Tensor, sigma: Tensor) -> Tensor:
 def in_parts(function: ScoreFn, x: Tensor, sigma: Tensor) -> Tensor:
     """Evaluate a function of rows (n, d) and noise levels (n, 1), giving (n, k)."""
     n = len(x)
-    filler = -n % _PART
+    filler = -n % PART
     x = torch.cat([x, x[-1:].expand(filler, -1)])
     sigma = torch.cat([sigma, sigma[-1:].expand(filler, -1)])
     with torch.no_grad():
         parts = [
             function(x_part, sigma_part)
-            for x_part, sigma_part in zip(x.split(_PART), sigma.split(_PART), strict=True)
+            for x_part, sigma_part in zip(x.split(PART), sigma.split(PART), strict=True)
         ]
     return torch.cat(parts)[:n]
 

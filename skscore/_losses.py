@@ -2,12 +2,18 @@ r"""What one batch costs: an objective together with the noise it draws.
 
 Each loss is called with a score function, rows and a generator, and returns one number a row. The
 generator decides all of the noise, so a generator seeded alike gives the same loss: held-out losses
-are taken with frozen noise. The denoising loss carries the weight
+are taken with frozen noise. The denoising loss carries one of the weights
 
-    λ(σ) = σ² (1 + σ²/σ_data²) / d
+    "edm"           λ(σ) = σ² (1 + σ²/σ_data²) / d
+    "ncsn"          λ(σ) = σ² / d
+    "likelihood"    λ(σ) = σ q'(u) / d,     σ = q(u)
 
-under which the best linear denoiser of Gaussian data with variance σ_data² has the loss 1 at every
-σ (Karras et al., NeurIPS 2022: their λ, in terms of the score).
+Under the first the best linear denoiser of Gaussian data with variance σ_data² has the loss 1 at
+every σ (Karras et al., NeurIPS 2022: their λ, in terms of the score). Under the second the score 0
+has it (Song & Ermon, NeurIPS 2019). The third makes the mean over u the integral ∫ E‖s + ε/σ‖² σ dσ
+over d, whatever the law q of σ is: up to a constant a bound, in nats a feature, of the
+Kullback-Leibler divergence of the model from the data (Song et al., "Maximum likelihood training of
+score-based diffusion models", NeurIPS 2021, with λ(t) = g(t)²).
 
 The term ε·s(x + σε) of that loss has the mean O(σ) and the variance O(1): at a small σ the signal
 drowns. Mirrored noise, the mean over ε and -ε, cancels all odd orders of ε, and with them the
@@ -32,7 +38,10 @@ __all__ = [
     "ParzenLoss",
     "RowLoss",
     "SlicedLoss",
+    "WEIGHTINGS",
 ]
+
+WEIGHTINGS = ("edm", "ncsn", "likelihood")
 
 _NUMBERS_AT_ONCE = 2**24
 
@@ -182,6 +191,8 @@ class DenoisingLoss(RowLoss):
         for one small σ; over a law of many, draws of further rows are worth as much.
     control_variate : bool, default=False
         Whether terms of mean zero are taken out, at the same cost.
+    weighting : {"edm", "ncsn", "likelihood"}, default="edm"
+        λ(σ).
     """
 
     n_draws = 8
@@ -193,12 +204,14 @@ class DenoisingLoss(RowLoss):
         *,
         mirrored: bool = False,
         control_variate: bool = False,
+        weighting: str = "edm",
     ) -> None:
         super().__init__()
         self.sigma_law = sigma_law
         self.sigma_data = sigma_data
         self.mirrored = mirrored
         self.control_variate = control_variate
+        self.weighting = weighting
 
     def forward(
         self, score_fn: ScoreFn, x: Tensor, generator: torch.Generator, n_draws: int = 1
@@ -213,12 +226,22 @@ class DenoisingLoss(RowLoss):
             u = (torch.arange(n_draws, device=jitter.device) + jitter).reshape(-1, 1) / n_draws
             x = x.repeat_interleave(n_draws, dim=0)
         noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=x.dtype)
-        sigma = self.sigma_law.quantile(u.to(x))
+        u = u.to(x)
+        sigma = self.sigma_law.quantile(u)
+        weight = self._weight(u, sigma) / d
         if self.mirrored:
-            x, sigma, noise = x.repeat(2, 1), sigma.repeat(2, 1), torch.cat([noise, -noise])
-        weight = sigma.square() * (1 + (sigma / self.sigma_data).square()) / d
+            x, sigma, weight = x.repeat(2, 1), sigma.repeat(2, 1), weight.repeat(2, 1)
+            noise = torch.cat([noise, -noise])
         loss = self._objective(score_fn, x, sigma, noise.to(x.device))
         return (weight[:, 0] * loss).reshape(-1, n, n_draws).mean((0, 2))
+
+    def _weight(self, u: Tensor, sigma: Tensor) -> Tensor:
+        """Return λ(σ) d."""
+        if self.weighting == "likelihood":
+            return sigma * self.sigma_law.slope(u)
+        if self.weighting == "ncsn":
+            return sigma.square()
+        return sigma.square() * (1 + (sigma / self.sigma_data).square())
 
     def _objective(self, score_fn: ScoreFn, x: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
         if self.control_variate:

@@ -30,11 +30,11 @@ from skscore._losses import RowLoss
 from skscore._selection import VALIDATIONS, Selection
 from skscore._validation import Array, torch_generator, warn
 
-__all__ = ["ScoreNet", "Trained", "TrainingPlan", "load_weights", "train"]
+__all__ = ["EMA_DECAY", "ScoreNet", "Trained", "TrainingPlan", "load_weights", "train"]
 
 _MIN_STEPS_BETWEEN = 10
 _VALIDATION_BATCH = 4096
-_EMA_DECAY = 0.99
+EMA_DECAY = 0.99
 _GRADIENT_NORM = 10.0
 
 
@@ -60,6 +60,8 @@ class TrainingPlan:
         Decides the batches, the noise and whatever a module draws.
     noise_name : str
         What the error for a diverging loss says of the noise level.
+    ema_decay : float
+        β, the largest share of the old average that a step keeps.
     """
 
     max_steps: int
@@ -70,6 +72,7 @@ class TrainingPlan:
     verbose: bool
     seed: int
     noise_name: str
+    ema_decay: float = EMA_DECAY
 
 
 class MovingAverage(Callback):
@@ -296,7 +299,7 @@ def _build_net(
         options = {"optimizer__fused": True}
     n_draws = max(1, min(loss.n_draws, _VALIDATION_BATCH // len(watched)))
     callbacks = [
-        ("average", MovingAverage(_EMA_DECAY)),
+        ("average", MovingAverage(plan.ema_decay)),
         ("clip", GradientNormClipping(_GRADIENT_NORM)),
         (
             "schedule",

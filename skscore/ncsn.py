@@ -8,33 +8,49 @@ and a solver walks from N(μ̂, Σ̂ + σ_max² I) back along the noise levels t
 Σ̂ are the moments of the data, so the start has the moments of the blurred density at any σ_max.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from skscore._base import ScoreEstimator
+from skscore._base import ScoreEstimator, check_weights
 from skscore._batches import Rows
 from skscore._copying import LatestOriginal
-from skscore._losses import DenoisingLoss, RowLoss
+from skscore._generation import SAMPLERS, Generation
+from skscore._latent import Latent
+from skscore._losses import WEIGHTINGS, DenoisingLoss, RowLoss
 from skscore._noise_stack import STACK_LR_FACTOR, STACK_STEPS_FACTOR, stack_with_mixture
 from skscore._selection import Selection
-from skscore._validation import Array, RandomState, torch_generator
-from skscore.noise import (
-    GeometricSigmas,
-    LogNormalSigma,
-    LogUniformSigma,
-    SigmaLaw,
-    geometric_sigmas,
-    karras_sigmas,
+from skscore._training import EMA_DECAY
+from skscore._validation import (
+    Array,
+    RandomState,
+    check_device,
+    collapse_duplicates,
+    draw_seed,
+    torch_generator,
 )
-from skscore.samplers import annealed_langevin, dpm_solver, langevin
+from skscore.networks import PREDICTIONS, PreconditionedScore
+from skscore.noise import (
+    EDM,
+    NoiseProcess,
+    SubVariancePreserving,
+    VarianceExploding,
+    VariancePreserving,
+    karras_sigmas,
+    largest_distance,
+    n_levels_for,
+)
+from skscore.samplers import dpm_solver
 
 __all__ = ["NCSNGenerator"]
 
@@ -43,16 +59,21 @@ _WATCH_STEPS = 16
 _WATCHED_DRAWS = 400
 _WATCHED_ROWS_MAX = 10_000
 _LR = 5e-3
-# The largest ratio of neighbouring levels where a Langevin chain has to follow them.
-_LEVEL_RATIO = math.sqrt(2)
+_PROCESSES = {
+    "edm": EDM,
+    "ve": VarianceExploding,
+    "vp": VariancePreserving,
+    "sub_vp": SubVariancePreserving,
+}
 
 
-class NCSNGenerator(ScoreEstimator):
+class NCSNGenerator(Generation, Latent):
     """Generate rows like those of a table, with a noise-conditional score network.
 
     One network learns the score ∇ log p_σ(x) of the data at every noise level between ``sigma_max``
     and ``sigma_min`` [1]_, preconditioned as in [2]_; `sample` walks from noise to data along it,
-    by default with the second-order solver DPM-Solver++(2M) [3]_.
+    by default with the second-order solver DPM-Solver++(2M) [3]_. `score_samples` is the
+    log-density by the probability flow [4]_, which `encode` and `decode` follow, too.
 
     Parameters
     ----------
@@ -60,36 +81,59 @@ class NCSNGenerator(ScoreEstimator):
         "score" is the network. "stack" is, at every noise level, the convex combination of a
         network and of a Gaussian mixture (components by BIC) that denoises held-out rows best:
         on few rows better scores in fewer steps, but samples hardly differ, or are a little worse.
-    sigma_min, sigma_max : float, default=0.005, 10.0
-        The smallest and the largest noise level, in units of the standard deviation of each
-        feature with ``standardize=True``, in those of X without.
-    n_levels : int or None, default=None
-        None trains on a continuous range of noise levels; an integer trains on that many in
-        geometric progression, as in [1]_.
-    sigma_distribution : {"log_normal", "log_uniform"}, default="log_normal"
-        The law of ln σ in training, where it is continuous: normal with mean -1.2 and standard
-        deviation 1.2, cut at the ends of the range [2]_, or uniform.
-    sampler : {"dpm_solver", "annealed_langevin", "langevin"} or callable, default="dpm_solver"
-        "dpm_solver" is deterministic from its start on. "annealed_langevin" is algorithm 1 of [1]_
-        with a last denoising step. "langevin" stays at ``sigma_min``; it is there to compare with,
-        since it does not find its way between separated modes. A callable is called as
-        ``sampler(score_fn, x, sigmas, generator)`` with tensors of float64 in standardised units
-        and returns the new rows.
-    n_sampling_steps : int, default=24
-        Steps of "dpm_solver" and "langevin", one evaluation of the network each; steps at each
-        noise level for "annealed_langevin" (T of the algorithm).
-    step_size : float, default=0.2
+    sigma_min : float, default=0.005
+        The smallest noise level, in units of the standard deviation of each feature with
+        ``standardize=True``, in those of X without. Not read where ``noise`` is an object.
+    sigma_max : float or "auto", default=10.0
+        The largest noise level. "auto" is the largest distance between two rows, technique 1 of
+        [5]_, seen on up to 2000 rows. Not read where ``noise`` is an object.
+    noise : {"edm", "ve", "vp", "sub_vp"} or NoiseProcess, default="edm"
+        The noise process: which σ are trained on, and which a solver visits. "edm" trains on
+        ln σ ~ N(-1.2, 1.2²) and solves on levels equidistant in σ^(1/7) [2]_; "ve" (ln σ uniform,
+        as in NCSN), "vp" (Ornstein-Uhlenbeck, linear schedule) and "sub_vp" are those of [4]_, with
+        times spread evenly; an object of :mod:`skscore.noise` has parameters of its own. The score
+        that is learnt is one of σ = σ_t/α_t whatever the process, so another may be set after
+        `fit`, to sample along.
+    n_levels : int, "auto" or None, default=None
+        None trains on a continuous range of noise levels; an integer trains on that many levels of
+        the process, with ``noise="ve"`` in geometric progression, as in [1]_. "auto" is technique 2
+        of [5]_.
+    loss_weighting : {"edm", "ncsn", "likelihood"}, default="edm"
+        The weight of the loss at σ: "edm" that of [2]_, under which the loss of Gaussian data is
+        alike at all levels; "ncsn" σ², as in [1]_; "likelihood" that of [6]_, a bound of the
+        likelihood whatever the process.
+    sampler : str, solver or callable, default="dpm_solver"
+        "dpm_solver" [3]_, "heun" and "rk45", the probability flow with steps of order two and with
+        steps as the error asks, are deterministic from their start on; "edm" is "heun" with fresh
+        noise [2]_; "reverse_sde" (Euler-Maruyama), "ancestral" and "predictor_corrector" are those
+        of [4]_; "annealed_langevin" is algorithm 1 of [1]_ with a last denoising step; "langevin"
+        stays at ``sigma_min``, to compare with, since it does not find its way between separated
+        modes. Solvers with parameters of their own are in :mod:`skscore.samplers`, such as
+        ``EDMSampler(churn=20)``. A callable is called as ``sampler(score_fn, x, sigmas,
+        generator)`` for each block of 256 rows, with tensors of float64 in standardised units, and
+        returns the new rows.
+    n_sampling_steps : int or "auto", default="auto"
+        Noise levels that the solver visits, with one evaluation of the network at each for
+        "dpm_solver", "reverse_sde" and "ancestral", and two for "heun", "edm" and
+        "predictor_corrector"; steps at each level for "annealed_langevin" (T of the algorithm), all
+        steps for "langevin". "auto" is 24 ("dpm_solver", callables), 18 ("heun"), 40 ("edm"), 200
+        ("reverse_sde", "ancestral"), 100 ("predictor_corrector"), 20 ("annealed_langevin") and 1000
+        ("langevin"); "rk45" does not read it.
+    step_size : float or "auto", default="auto"
         ε/σ_L² of the Langevin samplers: at the noise level σ their step is ``step_size`` σ². The
-        paper's ε = 2e-5 at σ_L = 0.01 is 0.2.
+        paper's ε = 2e-5 at σ_L = 0.01 is 0.2. "auto" is technique 4 of [5]_ for
+        "annealed_langevin", and 0.2 for "langevin".
     hidden_units : sequence of int or "auto", default="auto"
         Widths of the hidden layers. "auto" is (128, 128, 128), and wider above 20 000 rows.
     module : class, callable or torch.nn.Module, default=None
         Network to use instead of the package's own: a class or function called with the number of
         varying features, or an instance, of which a copy is trained. It is called with
         (x: (n, d), sigma: (n, 1)) and returns (n, d).
-    parametrization : {"preconditioned", "score"}, default="preconditioned"
-        "preconditioned": the network corrects the denoiser of a Gaussian and sees inputs of unit
-        variance. "score": its output is the score itself, in units of ``sigma_min``.
+    parametrization : {"preconditioned", "noise", "data", "v", "score"}, default="preconditioned"
+        What the network predicts. "preconditioned": a correction of the denoiser of a Gaussian
+        [2]_. "noise": ε. "data": x_0. "v": α ε - σ x_0 of the variance-preserving process, which is
+        the first with the other sign. With these it sees inputs of unit variance. "score": its
+        output is the score itself, in units of ``sigma_min``, and its input x.
     standardize : bool, default=True
         Whether each feature is brought to mean 0 and variance 1 inside. Scores, denoised rows and
         samples come out in the units of X either way.
@@ -105,6 +149,9 @@ class NCSNGenerator(ScoreEstimator):
         AdamW, or a class of torch.optim.
     callbacks : list of skorch callbacks, default=None
         Added to those of the training.
+    ema_decay : float, default=0.99
+        The weights that are validated and kept are a moving average, of which a step keeps this
+        share (technique 5 of [5]_).
     early_stopping : bool or {"copy_rate", "loss"}, default=True
         When to stop, and which weights to keep. "copy_rate", or True, is for samples: trains on
         all rows, and keeps the last weights whose samples lie no nearer to single training rows
@@ -131,6 +178,8 @@ class NCSNGenerator(ScoreEstimator):
         The network, the mixture and their weights at 12 noise levels, of ``model="stack"``.
     sigma_min_, sigma_max_ : float
         The range of noise levels that was learnt.
+    n_levels_ : int or None
+        The number of noise levels trained on, None for a continuous range.
     copy_rate_ : float
         Share of copies among the rows generated by the weights that were kept; NaN where copies
         were not watched for. See :func:`skscore.metrics.copy_rate`.
@@ -147,6 +196,11 @@ class NCSNGenerator(ScoreEstimator):
         Gradient steps taken, and the step whose weights were kept.
     score_std_ : float
         Standard error that random probes brought into the last `score`; 0 up to 100 features.
+    log_density_std_ : float
+        Standard error that random probes brought into the last `score_samples`, root mean square
+        over rows; 0 up to 50 features.
+    held_out_nll_std_ : float
+        Standard error of the last `held_out_nll`.
     n_features_in_ : int
         Number of features seen in fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -160,6 +214,12 @@ class NCSNGenerator(ScoreEstimator):
        diffusion-based generative models", NeurIPS 2022.
     .. [3] C. Lu et al., "DPM-Solver++: fast solver for guided sampling of diffusion probabilistic
        models", 2022.
+    .. [4] Y. Song et al., "Score-based generative modeling through stochastic differential
+       equations", ICLR 2021.
+    .. [5] Y. Song and S. Ermon, "Improved techniques for training score-based generative models",
+       NeurIPS 2020.
+    .. [6] Y. Song, C. Durkan, I. Murray and S. Ermon, "Maximum likelihood training of score-based
+       diffusion models", NeurIPS 2021.
 
     Examples
     --------
@@ -169,19 +229,24 @@ class NCSNGenerator(ScoreEstimator):
     >>> generator = NCSNGenerator(max_steps=200, random_state=0).fit(X)
     >>> generator.sample(1000, random_state=0).mean(axis=0).round(0)
     array([5., 5.])
+    >>> generator.score_samples([[5.0, 5.0]]).round(0)  # -ln(2π 2²)
+    array([-3.])
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **ScoreEstimator._parameter_constraints,
         "model": [StrOptions({"score", "stack"})],
+        "parametrization": [StrOptions({*PREDICTIONS, "score"})],
         "lr": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "sigma_min": [Interval(Real, 0, None, closed="neither")],
-        "sigma_max": [Interval(Real, 0, None, closed="neither")],
-        "n_levels": [Interval(Integral, 2, None, closed="left"), None],
-        "sigma_distribution": [StrOptions({"log_normal", "log_uniform"})],
-        "sampler": [StrOptions({"dpm_solver", "annealed_langevin", "langevin"}), callable],
-        "n_sampling_steps": [Interval(Integral, 1, None, closed="left")],
-        "step_size": [Interval(Real, 0, None, closed="neither")],
+        "sigma_max": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "noise": [StrOptions(set(_PROCESSES)), NoiseProcess],
+        "n_levels": [Interval(Integral, 2, None, closed="left"), StrOptions({"auto"}), None],
+        "loss_weighting": [StrOptions(set(WEIGHTINGS))],
+        "sampler": [StrOptions(set(SAMPLERS)), callable],
+        "n_sampling_steps": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "step_size": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "ema_decay": [Interval(Real, 0, 1, closed="left")],
         "early_stopping": ["boolean", StrOptions({"copy_rate", "loss"})],
     }
     _sigma_conditioned = True
@@ -189,14 +254,15 @@ class NCSNGenerator(ScoreEstimator):
     def __init__(
         self,
         sigma_min: float = 0.005,
-        sigma_max: float = 10.0,
+        sigma_max: float | str = 10.0,
         *,
         model: str = "score",
-        n_levels: int | None = None,
-        sigma_distribution: str = "log_normal",
+        noise: str | NoiseProcess = "edm",
+        n_levels: int | str | None = None,
+        loss_weighting: str = "edm",
         sampler: str | Callable[..., Tensor] = "dpm_solver",
-        n_sampling_steps: int = 24,
-        step_size: float = 0.2,
+        n_sampling_steps: int | str = "auto",
+        step_size: float | str = "auto",
         hidden_units: Any = "auto",
         module: Any = None,
         parametrization: str = "preconditioned",
@@ -206,6 +272,7 @@ class NCSNGenerator(ScoreEstimator):
         lr: float | str = "auto",
         optimizer: Any = "adamw",
         callbacks: Any = None,
+        ema_decay: float = EMA_DECAY,
         early_stopping: bool | str = True,
         validation_fraction: float = 0.1,
         warm_start: bool = False,
@@ -216,8 +283,9 @@ class NCSNGenerator(ScoreEstimator):
         self.sigma_min = sigma_min
         self.sigma_max = sigma_max
         self.model = model
+        self.noise = noise
         self.n_levels = n_levels
-        self.sigma_distribution = sigma_distribution
+        self.loss_weighting = loss_weighting
         self.sampler = sampler
         self.n_sampling_steps = n_sampling_steps
         self.step_size = step_size
@@ -230,6 +298,7 @@ class NCSNGenerator(ScoreEstimator):
         self.lr = lr
         self.optimizer = optimizer
         self.callbacks = callbacks
+        self.ema_decay = ema_decay
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.warm_start = warm_start
@@ -239,7 +308,9 @@ class NCSNGenerator(ScoreEstimator):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        if self.sigma_min >= self.sigma_max:
+        if isinstance(self.noise, NoiseProcess):
+            self.noise.time_range()  # raises where its parameters are no process
+        elif not isinstance(self.sigma_max, str) and self.sigma_min >= self.sigma_max:
             raise ValueError(
                 f"sigma_min={self.sigma_min} is not below sigma_max={self.sigma_max}; noise levels "
                 "need a range, 0 < sigma_min < sigma_max."
@@ -251,13 +322,49 @@ class NCSNGenerator(ScoreEstimator):
             )
 
     def _learn(self, z: Array, weights: Array, seed: int, device: torch.device) -> Selection:
-        self.sigma_min_, self.sigma_max_ = float(self.sigma_min), float(self.sigma_max)
+        self.sigma_min_, self.sigma_max_ = self._find_range(z)
+        self.n_levels_ = self._find_n_levels(z.shape[1])
         selection = super()._learn(z, weights, seed, device)
-        self.copy_rate_ = selection.kept if isinstance(selection, LatestOriginal) else math.nan
+        self._note_copies(selection)
         return selection
+
+    def _note_copies(self, selection: Selection) -> None:
+        self.copy_rate_ = selection.kept if isinstance(selection, LatestOriginal) else math.nan
+
+    def _find_range(self, z: Array) -> tuple[float, float]:
+        """Return the smallest and the largest noise level to be learnt."""
+        if isinstance(self.noise, NoiseProcess):
+            return float(self.noise.sigma_min), float(self.noise.sigma_max)
+        if not isinstance(self.sigma_max, str):
+            return float(self.sigma_min), float(self.sigma_max)
+        highest = largest_distance(torch.from_numpy(z))
+        if highest <= self.sigma_min:
+            raise ValueError(
+                f"The largest distance between two rows is {highest:.4g}, not above sigma_min="
+                f"{self.sigma_min}; use a smaller sigma_min, or a number for sigma_max."
+            )
+        return float(self.sigma_min), highest
+
+    def _find_n_levels(self, n_features: int) -> int | None:
+        if self.n_levels == "auto":
+            return n_levels_for(self.sigma_max_, self.sigma_min_, n_features)
+        return None if self.n_levels is None else int(self.n_levels)
+
+    def _process(self) -> NoiseProcess:
+        if isinstance(self.noise, str):
+            return _PROCESSES[self.noise](sigma_min=self.sigma_min_, sigma_max=self.sigma_max_)
+        process: NoiseProcess = clone(self.noise)
+        if process.sigma_min < self.sigma_min_ or process.sigma_max > self.sigma_max_:
+            raise ValueError(
+                f"noise={process!r} runs from {process.sigma_min} to {process.sigma_max}, outside "
+                f"of the noise levels from {self.sigma_min_} to {self.sigma_max_} that were "
+                "learnt; fit with it, or give it a range inside of these."
+            )
+        return process
 
     def _fit_model(self, z: Array, weights: Array, seed: int, device: torch.device) -> Selection:
         self.__dict__.pop("stack_", None)
+        self.n_partial_fits_ = 1
         selection = super()._fit_model(z, weights, seed, device)
         if self.model == "stack":
             self.stack_ = stack_with_mixture(
@@ -279,14 +386,15 @@ class NCSNGenerator(ScoreEstimator):
     def _noise_name(self) -> str:
         return f"sigma_min={self.sigma_min_:.4g}, sigma_max={self.sigma_max_:.4g}"
 
-    def _sigma_law(self) -> SigmaLaw:
-        if self.n_levels is not None:
-            return GeometricSigmas(self.sigma_min_, self.sigma_max_, self.n_levels)
-        law = LogNormalSigma if self.sigma_distribution == "log_normal" else LogUniformSigma
-        return law(self.sigma_min_, self.sigma_max_)
-
     def _make_loss(self, rows: Rows, sigma_data: float) -> RowLoss:
-        return DenoisingLoss(self._sigma_law(), sigma_data)
+        law = self._process().law(self.n_levels_)
+        return DenoisingLoss(law, sigma_data, weighting=self.loss_weighting)
+
+    def _precondition(self, raw: nn.Module, mean: Tensor, scale: Tensor) -> nn.Module:
+        return PreconditionedScore(raw, mean, scale, prediction=self.parametrization)
+
+    def _ema_decay(self) -> float:
+        return float(self.ema_decay)
 
     def _holds_out(self) -> bool:
         return self.model == "stack" or self.early_stopping == "loss"
@@ -310,57 +418,45 @@ class NCSNGenerator(ScoreEstimator):
         device = next(module.parameters()).device
         x = self._draw_gaussian(_WATCHED_DRAWS, self.sigma_max_, torch_generator(seed, device))
         with torch.no_grad():
-            drawn = dpm_solver(module, x.float(), self._solver_sigmas(_WATCH_STEPS).float())
+            sigmas = karras_sigmas(self.sigma_max_, self.sigma_min_, _WATCH_STEPS)
+            drawn = dpm_solver(module, x.float(), sigmas.float())
         return drawn.double().cpu().numpy()
 
-    def _solver_sigmas(self, n_steps: int) -> Tensor:
-        return karras_sigmas(self.sigma_max_, self.sigma_min_, n_steps)
+    @available_if(lambda self: self.model == "score")
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Go on with the training, on further rows; not with ``model="stack"``.
 
-    def _chain_sigmas(self) -> Tensor:
-        n_levels = self.n_levels
-        if n_levels is None:
-            n_levels = 1 + math.ceil(
-                math.log(self.sigma_max_ / self.sigma_min_) / math.log(_LEVEL_RATIO)
-            )
-        return geometric_sigmas(self.sigma_max_, self.sigma_min_, n_levels)
+        The first call is `fit`. Each later one takes up to ``max_steps`` steps from the weights of
+        the last, on the rows that it is given alone, with a learning rate that warms up and falls
+        again. Units, moments and the range of noise levels stay those of the first call, so its
+        rows should be many enough to know these.
 
-    def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
-        score_fn = self._score_fn()
-        x = self._draw_gaussian(n_samples, self.sigma_max_, generator)
-        if self.sampler == "dpm_solver":
-            return dpm_solver(score_fn, x, self._solver_sigmas(self.n_sampling_steps))
-        if self.sampler == "annealed_langevin":
-            return annealed_langevin(
-                score_fn,
-                x,
-                self._chain_sigmas(),
-                n_steps_per_level=self.n_sampling_steps,
-                step_size=self.step_size,
-                generator=generator,
-            )
-        if self.sampler == "langevin":
-            return langevin(
-                score_fn,
-                x,
-                self.sigma_min_,
-                n_steps=self.n_sampling_steps,
-                step_size=self.step_size * self.sigma_min_**2,
-                generator=generator,
-            )
-        assert callable(self.sampler)
-        drawn = self.sampler(score_fn, x, self._solver_sigmas(self.n_sampling_steps), generator)
-        if not isinstance(drawn, Tensor) or drawn.shape != x.shape:
-            raise ValueError(
-                f"sampler={self.sampler!r} returned {getattr(drawn, 'shape', type(drawn))}; it has "
-                f"to return a tensor of shape {tuple(x.shape)}."
-            )
-        return drawn.to(x)
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Numeric data without missing values.
+        y : Ignored
+            Present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, not negative. None is 1 each.
 
-    def _sampling_remedy(self) -> str:
-        return (
-            "The sampler diverged; use a smaller step_size with the Langevin samplers, or more "
-            "n_sampling_steps."
-        )
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        if not hasattr(self, "net_"):
+            return self.fit(X, y, sample_weight)
+        self._check_parameters()
+        X = validate_data(self, X, dtype=np.float64, reset=False, ensure_min_samples=2)
+        values, weights = collapse_duplicates(X, check_weights(sample_weight, X))
+        # Another seed at each call: the same noise again would teach less.
+        seed = draw_seed(np.random.RandomState(draw_seed(self.random_state) ^ self.n_partial_fits_))
+        self.n_partial_fits_ += 1
+        module = copy.deepcopy(self.net_.module_).float().requires_grad_()
+        device = check_device(self.device)
+        self._note_copies(self._fit_network_from(module, self._to_z(values), weights, seed, device))
+        return self
 
     def score_function(self, X: Any, sigma: Any = None) -> Array:
         """Return the score of the blurred density, ∇ log p_σ(x), in the units of X.

@@ -12,7 +12,16 @@ unit variance, and so that F = 0 is already the score of a Gaussian fitted to th
 
 By Tweedie's formula D = x + σ² s the first choice is the denoiser of Karras et al. (2022, table 1),
 D = μ + c_skip (x - μ) + σ² c_out F with c_skip = λ²/(λ² + σ²), here with one λ for each feature,
-so that features of any unit can share a network.
+so that features of any unit can share a network. Other choices of c_skip and c_out let F predict
+other things; x = x_0 + σε, z = (x_0 - μ)/λ:
+
+    predicted    F is a guess of                  c_skip         c_out
+    noise        ε                                1              -1/σ
+    data         z                                0              λ/σ²
+    v            (λ ε - σ z)/√(λ² + σ²)           λ²/(λ² + σ²)   -λ / (σ √(λ² + σ²))
+
+and in every case s = -(1 - c_skip) (x - μ)/σ² + c_out F. So v differs from the first choice by a
+sign alone.
 
 The divergence needs no more of ∇F than its diagonal. The layers and their tangents J = ∂h/∂x are
 
@@ -22,8 +31,9 @@ The divergence needs no more of ∇F than its diagonal. The layers and their tan
 with φ' = 1 - a². One pass by hand carries all directions: P_0 is the same for every row, and J
 stops before the last layer, of which each direction needs one row, ∂F_j/∂x_j = Σ_k W_jk J_kj.
 
-Source: Karras et al., "Elucidating the design space of diffusion-based generative models",
-NeurIPS 2022.
+Sources: Karras et al., "Elucidating the design space of diffusion-based generative models",
+NeurIPS 2022; Ho, Jain & Abbeel, "Denoising diffusion probabilistic models", NeurIPS 2020 (noise);
+Salimans & Ho, "Progressive distillation for fast sampling of diffusion models", ICLR 2022 (v).
 """
 
 from collections.abc import Sequence
@@ -33,7 +43,10 @@ import torch
 from sklearn.utils.metaestimators import available_if
 from torch import Tensor, nn
 
-__all__ = ["PreconditionedScore", "ScoreMLP", "SigmaEmbedding"]
+__all__ = ["PREDICTIONS", "PreconditionedScore", "ScoreMLP", "SigmaEmbedding"]
+
+# What a raw network of a denoising score can predict.
+PREDICTIONS = ("preconditioned", "noise", "data", "v")
 
 # As many directions are carried at once as make this many numbers: they should stay in the cache.
 _BLOCK = 2**18
@@ -261,6 +274,13 @@ class PreconditionedScore(_Preconditioned):
         λ, the standard deviation of the data.
     denoising : bool, default=True
         Which c_out to use: that of a denoiser (σ > 0), or that of a score of clean data.
+    prediction : {"preconditioned", "noise", "data", "v"}, default="preconditioned"
+        What F predicts; only "preconditioned" without ``denoising``.
+
+    Raises
+    ------
+    ValueError
+        If the prediction is none of these, or needs noise and there is none.
 
     Examples
     --------
@@ -272,11 +292,31 @@ class PreconditionedScore(_Preconditioned):
     tensor([[-2.4000, -4.8000]])
     """
 
+    def __init__(
+        self,
+        module: nn.Module,
+        mean: Tensor,
+        scale: Tensor,
+        *,
+        denoising: bool = True,
+        prediction: str = "preconditioned",
+    ) -> None:
+        super().__init__(module, mean, scale, denoising=denoising)
+        if prediction not in PREDICTIONS:
+            raise ValueError(f"prediction={prediction!r} is none of {PREDICTIONS}.")
+        if prediction != "preconditioned" and not denoising:
+            raise ValueError(
+                f"prediction={prediction!r} is a guess from noisy data, and the score of clean "
+                "data has none; use prediction='preconditioned'."
+            )
+        self.prediction = prediction
+
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Map points (n, d) and noise levels (n, 1) to the score (n, d)."""
         centred, total = self._centred(x, sigma)
         F = self.module(centred / total, sigma)
-        return -centred / total.square() + self._c_out(sigma, total) * F
+        slope, c_out = self._coefficients(sigma, total)
+        return slope * centred + c_out * F
 
     @available_if(
         lambda self: (
@@ -288,9 +328,15 @@ class PreconditionedScore(_Preconditioned):
         """Return the score (n, d) and its divergence (n,), if F has a ``jacobian_diagonal``."""
         centred, total = self._centred(x, sigma)
         F, diagonal = self.module.jacobian_diagonal(centred / total, sigma)
-        c_out = self._c_out(sigma, total)
-        divergence = c_out / total * diagonal - 1 / total.square()
-        return -centred / total.square() + c_out * F, divergence.sum(1)
+        slope, c_out = self._coefficients(sigma, total)
+        return slope * centred + c_out * F, (c_out / total * diagonal + slope).sum(1)
 
-    def _c_out(self, sigma: Tensor, total: Tensor) -> Tensor:
-        return self.scale / (sigma * total) if self.denoising else 1 / total
+    def _coefficients(self, sigma: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+        """Return -(1 - c_skip)/σ² and c_out."""
+        if self.prediction == "noise":
+            return torch.zeros_like(total), -1 / sigma.expand_as(total)
+        if self.prediction == "data":
+            inverse = 1 / sigma.square()
+            return -inverse.expand_as(total), self.scale * inverse
+        c_out = self.scale / (sigma * total) if self.denoising else 1 / total
+        return -1 / total.square(), -c_out if self.prediction == "v" else c_out

@@ -414,7 +414,7 @@ def test_wrong_width_is_refused(estimator):
         ({"optimizer": "sgd"}, "'optimizer' parameter"),
         ({"validation_fraction": 1.0}, "'validation_fraction' parameter"),
         ({"standardize": "yes"}, "'standardize' parameter"),
-        ({"parametrization": "noise"}, "'parametrization' parameter"),
+        ({"parametrization": "epsilon"}, "'parametrization' parameter"),
         ({"early_stopping": "never"}, "'early_stopping' parameter"),
         ({"hidden_units": (16, -1)}, "hidden_units=.* not the widths of layers"),
         ({"hidden_units": ()}, "hidden_units=.* not the widths of layers"),

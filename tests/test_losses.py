@@ -1,5 +1,8 @@
+import math
+
 import pytest
 import torch
+from scipy import stats
 
 from skscore import _losses, objectives
 from skscore._losses import (
@@ -12,7 +15,14 @@ from skscore._losses import (
     SlicedLoss,
 )
 from skscore.divergence import draw_probes, exact_divergence
-from skscore.noise import FixedSigma, GeometricSigmas, LogNormalSigma, LogUniformSigma
+from skscore.noise import (
+    DiscreteSigmas,
+    FixedSigma,
+    LogNormalSigma,
+    LogUniformSigma,
+    VariancePreserving,
+    geometric_sigmas,
+)
 
 SEED = 0
 
@@ -39,6 +49,10 @@ class Recorder:
         return self.score_fn(x, sigma)
 
 
+def geometric_law(low, high, n_levels):
+    return DiscreteSigmas(tuple(geometric_sigmas(high, low, n_levels).tolist()))
+
+
 CENTERS = rows(20, seed=7)
 LOSSES = {
     "explicit": ExplicitLoss(lambda x: -x),
@@ -50,6 +64,8 @@ LOSSES = {
     "parzen": ParzenLoss(FixedSigma(0.3), 1.5, CENTERS, torch.ones(20)),
     "denoising": DenoisingLoss(LogUniformSigma(0.1, 10.0), sigma_data=1.5),
     "mirrored": DenoisingLoss(LogUniformSigma(0.1, 10.0), sigma_data=1.5, mirrored=True),
+    "ncsn": DenoisingLoss(LogUniformSigma(0.1, 10.0), sigma_data=1.5, weighting="ncsn"),
+    "likelihood": DenoisingLoss(LogUniformSigma(0.1, 10.0), 1.5, weighting="likelihood"),
 }
 
 
@@ -256,6 +272,117 @@ def test_mirrored_noise_removes_the_variance_of_the_first_order(sigma):
     assert (plain - mirrored).mean().abs() < 4 * plain.std() / len(plain) ** 0.5
 
 
+LOW, HIGH = 0.1, 5.0
+VP = VariancePreserving(sigma_min=LOW, sigma_max=HIGH)
+RANGES = {
+    "log_uniform": LogUniformSigma(LOW, HIGH),
+    "log_normal": LogNormalSigma(LOW, HIGH),
+    "vp": VP.law(),
+    "vp_cosine": VariancePreserving("cosine", sigma_min=LOW, sigma_max=HIGH).law(),
+    "discrete": geometric_law(LOW, HIGH, 500),
+    "discrete_vp": VP.law(500),
+}
+
+
+def one_over_density(name, sigma):
+    """dq/du of the laws of a range whose density of σ is known, where σ = q(u)."""
+    if name == "log_uniform":
+        return sigma * math.log(HIGH / LOW)
+    if name == "log_normal":
+        cut = [(math.log(end) + 1.2) / 1.2 for end in (LOW, HIGH)]
+        density = stats.truncnorm(*cut, loc=-1.2, scale=1.2).pdf(sigma.log())
+        return sigma / torch.from_numpy(density)
+    # With t = 2/π arctan σ uniform, σ has a Cauchy density, cut at both ends.
+    mass = math.atan(HIGH) - math.atan(LOW)
+    return mass * (1 + sigma**2)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("n_draws", [1, 4])
+@pytest.mark.parametrize("name", ["log_uniform", "log_normal", "vp_cosine"])
+@pytest.mark.parametrize("weighting", _losses.WEIGHTINGS)
+def test_each_weighting_is_its_formula(weighting, name, n_draws, mirrored):
+    x, recorder = rows(), Recorder()
+    loss = DenoisingLoss(RANGES[name], 1.5, mirrored=mirrored, weighting=weighting)
+    found = loss(recorder, x, generator(), n_draws)
+    n, d = x.shape
+    sigma, x_noisy = recorder.sigma, recorder.x
+    noise = (x_noisy - x.repeat_interleave(n_draws, 0).repeat(1 + mirrored, 1)) / sigma
+    weight = {
+        "edm": sigma**2 * (1 + (sigma / 1.5) ** 2),
+        "ncsn": sigma**2,
+        "likelihood": sigma * one_over_density(name, sigma),
+    }[weighting]
+    terms = weight / d * (score_fn(x_noisy, sigma) + noise / sigma).square().sum(1, keepdim=True)
+    torch.testing.assert_close(found, terms.reshape(1 + mirrored, n, n_draws).mean((0, 2)))
+
+
+@pytest.mark.parametrize("n_draws", [1, 4])
+@pytest.mark.parametrize("weighting", _losses.WEIGHTINGS)
+def test_weightings_share_their_noise_and_the_first_is_the_default(weighting, n_draws):
+    x, law = rows(), RANGES["vp"]
+    plain, weighted = Recorder(), Recorder()
+    losses = [
+        DenoisingLoss(law, 1.5)(plain, x, generator(), n_draws),
+        DenoisingLoss(law, 1.5, weighting=weighting)(weighted, x, generator(), n_draws),
+    ]
+    assert torch.equal(plain.sigma, weighted.sigma)
+    assert torch.equal(plain.x, weighted.x)
+    assert torch.equal(*losses) == (weighting == "edm")
+
+
+@pytest.mark.parametrize("control_variate", [False, True])
+def test_the_weight_goes_to_the_loss_with_a_control_variate_too(control_variate):
+    x, recorder = rows(), Recorder()
+    options = {"control_variate": control_variate, "weighting": "ncsn"}
+    loss = DenoisingLoss(FixedSigma(0.3), 1.5, **options)(recorder, x, generator())
+    # At one level the weights differ by a factor.
+    edm = DenoisingLoss(FixedSigma(0.3), 1.5, control_variate=control_variate)
+    expected = edm(score_fn, x, generator()) / (1 + (0.3 / 1.5) ** 2)
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize(
+    ("power", "integral"),
+    [(0, (HIGH**2 - LOW**2) / 2), (-2, math.log(HIGH / LOW)), (-1, HIGH - LOW)],
+)
+def test_the_likelihood_weighting_integrates_over_the_levels(name, power, integral):
+    # ‖s + ε/σ‖² = d σ^p whatever ε is, through a score that knows its noise.
+    x = torch.zeros(20_000, 2, dtype=torch.float64)
+    loss = DenoisingLoss(RANGES[name], 1.0, weighting="likelihood")
+    found = loss(lambda x, sigma: -x / sigma**2 + sigma ** (power / 2), x, generator())
+    assert found.mean().item() == pytest.approx(integral, rel=2e-3)
+
+
+@pytest.mark.parametrize("n_draws", [1, 4])
+@pytest.mark.parametrize("name", RANGES)
+def test_the_likelihood_of_gaussian_rows_does_not_depend_on_the_law(name, n_draws):
+    # With rows N(0, a²) and s = -c x, E‖s + ε/σ‖²/d = c² a² + (1/σ - c σ)².
+    a, c, n = 0.7, 0.9, 20_000
+    loss = DenoisingLoss(RANGES[name], a, weighting="likelihood")
+    found = loss(lambda x, sigma: -c * x, a * rows(n, 4), generator(1), n_draws)
+    square = (HIGH**2 - LOW**2) / 2
+    fourth = (HIGH**4 - LOW**4) / 4
+    expected = (c * a) ** 2 * square + math.log(HIGH / LOW) - 2 * c * square + c**2 * fourth
+    assert found.mean().item() == pytest.approx(expected, abs=4 * found.std().item() / n**0.5)
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_the_score_zero_has_the_loss_one_under_the_weighting_of_ncsn(name):
+    n, d = 20_000, 4
+    loss = DenoisingLoss(RANGES[name], 1.5, weighting="ncsn")
+    found = loss(lambda x, sigma: 0 * x, rows(n, d), generator(1))
+    # d times the loss of a row is χ² with d degrees of freedom, at every level.
+    assert found.mean().item() == pytest.approx(1, abs=4 * (2 / (d * n)) ** 0.5)
+    assert found.std().item() == pytest.approx((2 / d) ** 0.5, rel=0.05)
+
+
+def test_one_level_has_no_likelihood():
+    loss = DenoisingLoss(FixedSigma(0.3), 1.5, weighting="likelihood")
+    assert torch.equal(loss(score_fn, rows(), generator()), torch.zeros(8).double())
+
+
 def stratum(sigma, n):
     """In which of n equal strata of LogUniformSigma(0.1, 10) the levels lie."""
     return ((sigma.log10() + 1) / 2 * n).long()
@@ -296,7 +423,7 @@ def test_draws_average_over_the_same_law(n_draws):
 @pytest.mark.parametrize("sigma_data", [0.1, 1.0, 30.0])
 @pytest.mark.parametrize(
     "law",
-    [FixedSigma(0.05), FixedSigma(3.0), GeometricSigmas(0.01, 50.0, 10), LogNormalSigma(0.01, 50)],
+    [FixedSigma(0.05), FixedSigma(3.0), geometric_law(0.01, 50.0, 10), LogNormalSigma(0.01, 50)],
     ids=str,
 )
 def test_the_best_linear_denoiser_of_gaussian_rows_has_the_loss_one(law, sigma_data):

@@ -10,7 +10,14 @@ from sklearn.base import clone
 
 from skscore import NCSNGenerator
 from skscore.datasets import random_gaussian_mixture
-from skscore.noise import GeometricSigmas, LogNormalSigma, LogUniformSigma
+from skscore.noise import (
+    DiscreteSigmas,
+    LogNormalSigma,
+    LogUniformSigma,
+    TimeUniformSigma,
+    VariancePreserving,
+    geometric_sigmas,
+)
 
 QUICK = {"random_state": 0, "max_steps": 20, "batch_size": 64}
 
@@ -49,7 +56,9 @@ def test_message_for_an_empty_range_names_both_ends():
     [
         ({"sampler": "euler"}, "'sampler' parameter"),
         ({"n_levels": 1}, "'n_levels' parameter"),
-        ({"sigma_distribution": "uniform"}, "'sigma_distribution' parameter"),
+        ({"noise": "uniform"}, "'noise' parameter"),
+        ({"loss_weighting": "snr"}, "'loss_weighting' parameter"),
+        ({"sigma_max": "large"}, "'sigma_max' parameter"),
         ({"n_sampling_steps": 0}, "'n_sampling_steps' parameter"),
         ({"step_size": 0}, "'step_size' parameter"),
     ],
@@ -85,13 +94,18 @@ def test_noise_level_of_each_row_is_its_own(generator):
     ("params", "law"),
     [
         ({}, LogNormalSigma(0.1, 5.0)),
-        ({"sigma_distribution": "log_uniform"}, LogUniformSigma(0.1, 5.0)),
-        ({"n_levels": 7}, GeometricSigmas(0.1, 5.0, 7)),
+        ({"noise": "ve"}, LogUniformSigma(0.1, 5.0)),
+        (
+            {"noise": "ve", "n_levels": 7},
+            DiscreteSigmas(tuple(geometric_sigmas(5.0, 0.1, 7).tolist())),
+        ),
     ],
 )
 def test_training_draws_noise_from_the_law_that_was_asked_for(params, law):
     generator = NCSNGenerator(0.1, 5.0, **params, **QUICK).fit(data())
-    assert generator._sigma_law() == law
+    found = generator._make_loss(None, 1.0).sigma_law
+    assert type(found) is type(law)
+    torch.testing.assert_close(found.quantile(u := torch.rand(50)), law.quantile(u))
 
 
 @pytest.mark.parametrize("sampler", ["dpm_solver", "annealed_langevin", "langevin"])
@@ -119,7 +133,7 @@ def test_network_is_evaluated_once_for_each_sampling_step(generator):
 
 def test_sampler_of_the_user_that_returns_nonsense_is_refused(generator):
     broken = with_sampler(generator, sampler=lambda score_fn, x, sigmas, random: x[:2])
-    with pytest.raises(ValueError, match=r"returned torch.Size\(\[2, 2\]\).*shape \(5, 2\)"):
+    with pytest.raises(ValueError, match=r"returned torch.Size\(\[2, 2\]\).*shape \(256, 2\)"):
         broken.sample(5)
 
 
@@ -311,3 +325,151 @@ def test_a_stack_denoises_fresh_rows_no_worse_than_its_network(seed):
     # The 30 rows that choose the weights may choose a little wrong.
     assert max(ratios) < 1.03
     assert np.mean(ratios) < 1
+
+
+# Noise processes, levels and weights of the loss.
+
+
+@pytest.mark.parametrize("noise", ["vp", "sub_vp"])
+def test_processes_in_time_train_on_levels_of_uniform_times(noise):
+    generator = NCSNGenerator(0.1, 5.0, noise=noise, **QUICK).fit(data())
+    law = generator._make_loss(None, 1.0).sigma_law
+    assert isinstance(law, TimeUniformSigma)
+    process = generator._process()
+    assert law.process.get_params() == process.get_params()
+    assert (process.sigma_min, process.sigma_max) == (0.1, 5.0)
+
+
+def test_a_process_brings_its_own_range():
+    process = VariancePreserving("cosine", sigma_min=0.02, sigma_max=8.0)
+    generator = NCSNGenerator(noise=process, **QUICK).fit(data())
+    assert (generator.sigma_min_, generator.sigma_max_) == (0.02, 8.0)
+    assert generator.noise is process
+    with pytest.raises(ValueError, match="outside of the noise levels from 0.02 to 8.0"):
+        generator.score_function(data(), 9.0)
+    with pytest.raises(ValueError, match="sigma_max=500.0 is above 152"):
+        NCSNGenerator(noise=VariancePreserving(sigma_max=500.0), **QUICK).fit(data())
+
+
+def test_the_largest_level_may_be_the_largest_distance():
+    X = data(50)
+    generator = NCSNGenerator(sigma_max="auto", **QUICK).fit(X)
+    Z = (X - X.mean(0)) / X.std(0)
+    expected = max(np.linalg.norm(a - b) for a in Z for b in Z)
+    assert generator.sigma_max_ == pytest.approx(expected)
+    with pytest.raises(ValueError, match=r"largest distance .* not above sigma_min=100"):
+        NCSNGenerator(100.0, "auto", **QUICK).fit(X)
+
+
+def test_the_number_of_levels_may_be_that_of_ncsnv2():
+    generator = NCSNGenerator(0.01, 10.0, noise="ve", n_levels="auto", **QUICK).fit(data())
+    assert generator.n_levels_ == 1 + np.ceil(np.log(1000) / np.log(2**0.5))
+    assert len(generator._make_loss(None, 1.0).sigma_law.levels) == generator.n_levels_
+    assert NCSNGenerator(**QUICK).fit(data()).n_levels_ is None
+
+
+def test_annealed_langevin_visits_the_levels_that_were_trained_on():
+    options = {**QUICK, "noise": "ve", "n_levels": 5, "sampler": "annealed_langevin"}
+    generator = NCSNGenerator(0.1, 5.0, **options).fit(data())
+    torch.testing.assert_close(generator._chain_sigmas(), geometric_sigmas(5.0, 0.1, 5))
+    _, states = generator.sample(2, random_state=0, return_trajectory=True)
+    assert len(states) == 5 + 2
+
+
+@pytest.mark.parametrize("loss_weighting", ["edm", "ncsn", "likelihood"])
+def test_the_loss_has_the_weight_that_was_asked_for(loss_weighting):
+    generator = NCSNGenerator(loss_weighting=loss_weighting, **QUICK).fit(data())
+    assert generator._make_loss(None, 1.0).weighting == loss_weighting
+    assert np.isfinite(generator.score(data()))
+
+
+@pytest.mark.parametrize("loss_weighting", ["edm", "ncsn", "likelihood"])
+@pytest.mark.parametrize("parametrization", ["preconditioned", "noise", "data", "v"])
+def test_whatever_is_predicted_and_however_weighted_the_score_is_learnt(
+    parametrization, loss_weighting
+):
+    X = data(500)
+    generator = NCSNGenerator(
+        0.1,
+        5.0,
+        parametrization=parametrization,
+        loss_weighting=loss_weighting,
+        max_steps=300,
+        batch_size=128,
+        hidden_units=(32, 32),
+        early_stopping=False,
+        random_state=0,
+    ).fit(X)
+    # Relative to the score 0, which is off by 1.
+    for sigma in (0.5, 1.0, 2.0):
+        rng = np.random.RandomState(1)
+        x = rng.normal(size=(500, 2)) * (1 + sigma**2) ** 0.5
+        expected = -x / (1 + sigma**2)
+        error = np.square(generator.score_function(x, sigma / generator.scale_.mean()) - expected)
+        assert error.mean() / np.square(expected).mean() < 0.1
+
+
+def test_the_moving_average_has_the_decay_that_was_asked_for():
+    generator = NCSNGenerator(ema_decay=0.0, **QUICK).fit(data())
+    other = NCSNGenerator(**QUICK).fit(data())
+    assert not np.array_equal(
+        generator.score_function(data(), 0.5), other.score_function(data(), 0.5)
+    )
+
+
+# Training in parts.
+
+
+def test_the_first_part_is_a_fit():
+    whole = NCSNGenerator(**QUICK).fit(data())
+    part = NCSNGenerator(**QUICK).partial_fit(data())
+    np.testing.assert_array_equal(
+        part.score_function(data(), 0.5), whole.score_function(data(), 0.5)
+    )
+
+
+def test_later_parts_go_on_in_the_units_of_the_first():
+    model = NCSNGenerator(**QUICK).fit(data())
+    before = {name: getattr(model, name).copy() for name in ("mean_", "scale_", "covariance_")}
+    score = model.score_function(data(), 0.5)
+    # At a rate of next to nothing the network stays where it was.
+    model.set_params(lr=1e-12).partial_fit(data(200)[80:] + 3)
+    for name, value in before.items():
+        np.testing.assert_array_equal(getattr(model, name), value)
+    np.testing.assert_allclose(model.score_function(data(), 0.5), score, atol=1e-5)
+    model.set_params(lr=5e-3).partial_fit(data(200)[80:] + 3)
+    assert np.abs(model.score_function(data(), 0.5) - score).max() > 1e-2
+
+
+def test_parts_teach_what_the_first_rows_did_not_have():
+    X = np.random.RandomState(0).normal(size=(600, 1))
+    X[300:] = X[300:] / 10 + 2.0
+    options = {**QUICK, "max_steps": 200, "hidden_units": (32, 32), "early_stopping": False}
+    model = NCSNGenerator(**options).fit(X[:300])
+    before = model.score_samples(X[300:]).mean()
+    for _ in range(2):
+        model.partial_fit(X[300:])
+    assert model.score_samples(X[300:]).mean() > before + 1
+    assert model.n_partial_fits_ == 3
+
+
+def test_parts_need_the_features_of_the_first_and_no_stack():
+    model = NCSNGenerator(**QUICK).fit(data())
+    with pytest.raises(ValueError, match="X has 3 features, but .* is expecting 2"):
+        model.partial_fit(data(20, 3))
+    assert not hasattr(NCSNGenerator(model="stack"), "partial_fit")
+
+
+def test_parts_are_reproducible_and_each_has_noise_of_its_own():
+    def trained(n_parts):
+        model = NCSNGenerator(**QUICK).fit(data())
+        for _ in range(n_parts):
+            model.partial_fit(data())
+        return model
+
+    np.testing.assert_array_equal(
+        trained(2).score_function(data(), 0.5), trained(2).score_function(data(), 0.5)
+    )
+    model = trained(1)
+    curve = model.validation_curve_
+    assert not np.array_equal(model.partial_fit(data()).validation_curve_, curve)

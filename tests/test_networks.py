@@ -10,8 +10,15 @@ from skscore import networks
 from skscore._inference import implicit_losses
 from skscore._losses import DenoisingLoss
 from skscore.datasets import GaussianMixtureDensity
-from skscore.networks import PreconditionedScore, ScoreMLP, SigmaEmbedding
-from skscore.noise import FixedSigma, GeometricSigmas, LogNormalSigma, LogUniformSigma
+from skscore.gaussians import GaussianScore
+from skscore.networks import PREDICTIONS, PreconditionedScore, ScoreMLP, SigmaEmbedding
+from skscore.noise import (
+    DiscreteSigmas,
+    FixedSigma,
+    LogNormalSigma,
+    LogUniformSigma,
+    geometric_sigmas,
+)
 
 SEED = 0
 D = 3
@@ -42,7 +49,7 @@ SIGMA_LAWS = [
     FixedSigma(0.01),
     FixedSigma(1.0),
     FixedSigma(30.0),
-    GeometricSigmas(0.01, 30.0, 10),
+    DiscreteSigmas(tuple(geometric_sigmas(30.0, 0.01, 10).tolist())),
     LogUniformSigma(0.01, 30.0),
     LogNormalSigma(0.002, 10.0),
 ]
@@ -136,6 +143,113 @@ def lambda_module(function):
             return function(x)
 
     return Lambda()
+
+
+# Scales of one order, or a tolerance would be that of the largest.
+EVEN_MEAN = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
+EVEN_SCALE = torch.tensor([0.3, 1.0, 5.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_a_network_of_every_prediction_is_asked_for_outputs_of_unit_variance(prediction):
+    n = 20000
+    z, noise = (torch.randn(n, D, generator=generator(s), dtype=torch.float64) for s in (1, 2))
+    sigma = torch.exp(4 * torch.rand(n, 1, generator=generator(3), dtype=torch.float64) - 2)
+    x_noisy = EVEN_MEAN + EVEN_SCALE * z + sigma * noise
+    zero, one = (
+        PreconditionedScore(lambda_module(f), EVEN_MEAN, EVEN_SCALE, prediction=prediction)
+        for f in (torch.zeros_like, torch.ones_like)
+    )
+    # The output that makes the score that of the noise that was drawn.
+    lowest = zero(x_noisy, sigma)
+    asked = (-noise / sigma - lowest) / (one(x_noisy, sigma) - lowest)
+    total = (EVEN_SCALE**2 + sigma**2) ** 0.5
+    v = (EVEN_SCALE * noise - sigma * z) / total
+    expected = {"preconditioned": -v, "noise": noise, "data": z, "v": v}[prediction]
+    torch.testing.assert_close(asked, expected, rtol=1e-9, atol=1e-9)
+    assert asked.var(0).sub(1).abs().max() < 4 * (2 / n) ** 0.5
+
+
+class Predictor(nn.Module):
+    """What a network of one prediction converges to on Gaussian rows N(m, C)."""
+
+    def __init__(self, prediction, m, C):
+        super().__init__()
+        self.prediction, self.m, self.C = prediction, m, C
+
+    def forward(self, x, sigma):
+        total = (EVEN_SCALE**2 + sigma**2) ** 0.5
+        x_noisy = EVEN_MEAN + total * x
+        blurred = self.C + sigma[..., None] ** 2 * torch.eye(D)
+        whitened = torch.linalg.solve(blurred, (x_noisy - self.m)[..., None])[..., 0]
+        noise, data = sigma * whitened, self.m + whitened @ self.C
+        z = (data - EVEN_MEAN) / EVEN_SCALE
+        v = (EVEN_SCALE * noise - sigma * z) / total
+        return {"preconditioned": -v, "noise": noise, "data": z, "v": v}[self.prediction]
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_the_best_guess_of_every_prediction_is_the_exact_score(prediction):
+    root = torch.randn(D, D, generator=generator(5), dtype=torch.float64)
+    m, C = EVEN_MEAN + 0.3, root @ root.mT + 0.2 * torch.eye(D)
+    F = Predictor(prediction, m, C)
+    z, sigma = points()
+    x = EVEN_MEAN + EVEN_SCALE * z
+    found = PreconditionedScore(F, EVEN_MEAN, EVEN_SCALE, prediction=prediction)(x, sigma)
+    torch.testing.assert_close(found, GaussianScore(m, C)(x, sigma), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_the_score_of_every_prediction_is_put_together_as_documented(prediction):
+    F, (z, sigma) = mlp(), points()
+    x = MEAN + SCALE * z
+    variance = SCALE**2 + sigma**2
+    c_skip, c_out = {
+        "preconditioned": (SCALE**2 / variance, SCALE / (sigma * variance**0.5)),
+        "noise": (1.0, -1 / sigma),
+        "data": (0.0, SCALE / sigma**2),
+        "v": (SCALE**2 / variance, -SCALE / (sigma * variance**0.5)),
+    }[prediction]
+    output = F((x - MEAN) / variance**0.5, sigma)
+    expected = -(1 - c_skip) * (x - MEAN) / sigma**2 + c_out * output
+    found = PreconditionedScore(F, MEAN, SCALE, prediction=prediction)(x, sigma)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_v_is_the_preconditioned_prediction_with_another_sign():
+    F, minus = mlp(), mlp()
+    with torch.no_grad():
+        for p in minus.head.parameters():
+            p.neg_()
+    z, sigma = points()
+    x = MEAN + SCALE * z
+    preconditioned = PreconditionedScore(F, MEAN, SCALE)
+    v = PreconditionedScore(minus, MEAN, SCALE, prediction="v")
+    assert torch.equal(v(x, sigma), preconditioned(x, sigma))
+    divergences = (s.score_and_divergence(x, sigma)[1] for s in (v, preconditioned))
+    torch.testing.assert_close(*divergences, rtol=1e-14, atol=0)
+
+
+def test_the_preconditioned_prediction_is_the_default():
+    z, sigma = points()
+    x = MEAN + SCALE * z
+    named = PreconditionedScore(mlp(), MEAN, SCALE, prediction="preconditioned")
+    assert torch.equal(PreconditionedScore(mlp(), MEAN, SCALE)(x, sigma), named(x, sigma))
+
+
+@pytest.mark.parametrize("denoising", [True, False])
+def test_an_unknown_prediction_is_refused(denoising):
+    message = r"prediction='score' is none of \('preconditioned', 'noise', 'data', 'v'\)"
+    with pytest.raises(ValueError, match=message):
+        PreconditionedScore(mlp(), MEAN, SCALE, denoising=denoising, prediction="score")
+
+
+@pytest.mark.parametrize("prediction", ["noise", "data", "v"])
+def test_clean_data_leave_nothing_to_guess(prediction):
+    message = f"prediction='{prediction}' is a guess from noisy .* use prediction='preconditioned'"
+    with pytest.raises(ValueError, match=message):
+        PreconditionedScore(mlp(), MEAN, SCALE, denoising=False, prediction=prediction)
+    PreconditionedScore(mlp(), MEAN, SCALE, denoising=False, prediction="preconditioned")
 
 
 @pytest.mark.parametrize("denoising", [True, False])
@@ -298,13 +412,14 @@ def test_the_diagonal_of_the_jacobian_is_the_loop_over_outputs(hidden_units, d, 
     torch.testing.assert_close(F.score_and_divergence(x, sigma), (output, diagonal.sum(1)))
 
 
-@pytest.mark.parametrize("denoising", [True, False])
-def test_the_divergence_of_a_preconditioned_score_is_the_loop_over_outputs(denoising):
-    # Scales of one order, or the tolerance would be that of the largest.
-    scale = torch.tensor([0.3, 1.0, 5.0], dtype=torch.float64)
-    s = PreconditionedScore(mlp(), MEAN, scale, denoising=denoising)
+@pytest.mark.parametrize(
+    ("prediction", "denoising"), [("preconditioned", False), *((p, True) for p in PREDICTIONS)]
+)
+def test_the_divergence_of_a_score_is_the_loop_over_outputs(prediction, denoising):
+    options = {"denoising": denoising, "prediction": prediction}
+    s = PreconditionedScore(mlp(), MEAN, EVEN_SCALE, **options)
     z, sigma = points(6)
-    x = MEAN + scale * z
+    x = MEAN + EVEN_SCALE * z
     score, divergence = s.score_and_divergence(x, sigma)
     oracle = diagonals_by_loop(s, x, sigma).sum(1)
     torch.testing.assert_close(score, s(x, sigma), rtol=1e-12, atol=1e-12)

@@ -1,7 +1,4 @@
-r"""Solvers: from noise to data along a score function.
-
-Each takes a ``ScoreFn`` s(x, σ), starting points and what it needs to know of σ, and reads like
-the algorithm of its paper. z is standard normal, fresh in each step.
+r"""Langevin dynamics, at one noise level and down a ladder of them.
 
     Langevin             x ← x + α/2 s(x, σ) + √α z
     MALA                 D(x) = α/2 s(x, σ), cut to the length √(αd);  x' = x + D(x) + √α z
@@ -9,30 +6,27 @@ the algorithm of its paper. z is standard normal, fresh in each step.
                          p ∝ exp(-E),  q(x'|x) = N(x'; x + D(x), αI)
     annealed Langevin    α_i = ε σ_i²/σ_L²; T Langevin steps at each σ_i, i = 1, ..., L;
                          last x ← x + σ_L² s(x, σ_L)
-    DPM-Solver++(2M)     D_i = x + σ_i² s(x, σ_i),  h_i = ln(σ_{i-1}/σ_i),  r_i = h_{i-1}/h_i
-                         x ← (σ_i/σ_{i-1}) x
-                             + (1 - σ_i/σ_{i-1}) [(1 + 1/2r_i) D_{i-1} - 1/2r_i D_{i-2}]
-                         last x ← D at the smallest σ
 
-The last step of the last two is Tweedie's mean E[x_0 | x_σ], which takes out the noise that is left
-at the smallest σ.
+z is standard normal, fresh in each step. The last step is Tweedie's mean E[x_0 | x_σ], which takes
+out the noise that is left at the smallest σ.
 
 Sources: Roberts & Tweedie, "Exponential convergence of Langevin distributions and their discrete
 approximations", Bernoulli 1996 (section 1.4, with the truncation of its MALTA); Song & Ermon,
-"Generative modeling by estimating gradients of the data distribution", NeurIPS 2019 (algorithm 1);
-Jolicoeur-Martineau et al., "Adversarial score matching and improved sampling for image generation",
-ICLR 2021 (the last denoising step); Lu et al., "DPM-Solver++", 2022 (algorithm 2), in the
-coordinates x_t/α_t, where every Gaussian process is variance exploding.
+"Generative modeling by estimating gradients of the data distribution", NeurIPS 2019 (algorithm 1)
+and "Improved techniques for training score-based generative models", NeurIPS 2020 (technique 4, and
+algorithm 3 with its last denoising step).
 """
 
-import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from skscore._typing import EnergyFn, ScoreFn
+from skscore.noise import langevin_step_size
+from skscore.samplers._walk import denoised, end_or_all, standard_normal, uniform
 
-__all__ = ["annealed_langevin", "dpm_solver", "langevin", "mala"]
+__all__ = ["annealed_langevin", "langevin", "mala"]
 
 
 def langevin(
@@ -43,6 +37,7 @@ def langevin(
     n_steps: int,
     step_size: float,
     generator: torch.Generator,
+    return_trajectory: bool = False,
 ) -> Tensor:
     """Unadjusted Langevin dynamics at one noise level.
 
@@ -60,10 +55,12 @@ def langevin(
         α. On N(0, v) the chain settles at the variance v/(1 - α/4v), and diverges from 4v on.
     generator : torch.Generator
         Source of randomness.
+    return_trajectory : bool, default=False
+        Whether to return the start and the state after every step.
 
     Returns
     -------
-    x : Tensor of shape (n, d)
+    x : Tensor of shape (n, d), or (n_steps + 1, n, d) with ``return_trajectory``
 
     Examples
     --------
@@ -73,11 +70,23 @@ def langevin(
     >>> abs(x.var().item() - 1 / (1 - 0.2 / 4)) < 0.1
     True
     """
+    return end_or_all(_steps(score_fn, x, sigma, n_steps, step_size, generator), return_trajectory)
+
+
+def _steps(
+    score_fn: ScoreFn,
+    x: Tensor,
+    sigma: float,
+    n_steps: int,
+    step_size: float,
+    generator: torch.Generator,
+) -> Iterator[Tensor]:
     sigmas = x.new_full((len(x), 1), sigma)
+    yield x
     for _ in range(n_steps):
-        z = _standard_normal(x, generator)
+        z = standard_normal(x, generator)
         x = x + step_size / 2 * score_fn(x, sigmas) + step_size**0.5 * z
-    return x
+        yield x
 
 
 def mala(
@@ -156,7 +165,7 @@ def mala(
         )
     acceptance = torch.zeros_like(energy)
     for _ in range(n_steps):
-        z = _standard_normal(x, generator)
+        z = standard_normal(x, generator)
         step = drift + step_size**0.5 * z
         x_new = x + step
         energy_new, drift_new = energy_and_drift(x_new)
@@ -164,7 +173,7 @@ def mala(
         log_q_ratio = z.square().sum(1) / 2 - (step + drift_new).square().sum(1) / (2 * step_size)
         log_ratio = energy - energy_new + log_q_ratio
         probability = torch.where(log_ratio.isfinite(), log_ratio.clamp(max=0).exp(), 0.0)
-        accept = _uniform(energy, generator) < probability
+        accept = uniform(energy, generator) < probability
         x = torch.where(accept[:, None], x_new, x)
         drift = torch.where(accept[:, None], drift_new, drift)
         energy = torch.where(accept, energy_new, energy)
@@ -178,9 +187,10 @@ def annealed_langevin(
     sigmas: Tensor,
     *,
     n_steps_per_level: int,
-    step_size: float,
+    step_size: float | str = "auto",
     generator: torch.Generator,
     denoise: bool = True,
+    return_trajectory: bool = False,
 ) -> Tensor:
     """Annealed Langevin dynamics (Song & Ermon 2019, algorithm 1).
 
@@ -194,17 +204,20 @@ def annealed_langevin(
         σ_1 > ... > σ_L.
     n_steps_per_level : int
         T, the Langevin steps at each level.
-    step_size : float
+    step_size : float or "auto", default="auto"
         ε/σ_L²: the step at level i is α_i = ε σ_i²/σ_L². The paper's ε = 2e-5 with σ_L = .01 is
-        0.2 here.
+        0.2 here. "auto" is technique 4 of NCSNv2, :func:`skscore.noise.langevin_step_size`, for
+        the mean ratio of neighbouring levels.
     generator : torch.Generator
         Source of randomness.
     denoise : bool, default=True
         Whether the last step is Tweedie's mean at σ_L.
+    return_trajectory : bool, default=False
+        Whether to return the start and the state after every level, and after the last step.
 
     Returns
     -------
-    x : Tensor of shape (n, d)
+    x : Tensor of shape (n, d), or (n_states, n, d) with ``return_trajectory``
 
     Examples
     --------
@@ -222,67 +235,26 @@ def annealed_langevin(
     >>> x.shape
     torch.Size([4000, 1])
     """
-    for sigma in sigmas.tolist():
-        alpha = step_size * sigma**2
-        x = langevin(
-            score_fn, x, sigma, n_steps=n_steps_per_level, step_size=alpha, generator=generator
-        )
-    return _denoised(score_fn, x, sigmas[-1].item()) if denoise else x
-
-
-def dpm_solver(score_fn: ScoreFn, x: Tensor, sigmas: Tensor) -> Tensor:
-    """DPM-Solver++(2M): second order, deterministic, one evaluation a step (Lu et al. 2022).
-
-    Parameters
-    ----------
-    score_fn : callable (n, d), (n, 1) -> (n, d)
-        The score function.
-    x : Tensor of shape (n, d)
-        Draws of the density blurred by the largest noise level.
-    sigmas : Tensor of shape (n_levels,)
-        Decreasing noise levels, each of which costs one evaluation.
-
-    Returns
-    -------
-    x : Tensor of shape (n, d)
-        Draws of the density without noise.
-
-    Examples
-    --------
-    >>> from skscore.noise import karras_sigmas
-    >>> x = 10.05 * torch.ones(1, 1, dtype=torch.float64)
-    >>> x = dpm_solver(lambda x, sigma: -x / (1 + sigma**2), x, karras_sigmas(10.0, 0.002, 100))
-    >>> round(x.item(), 2)
-    1.0
-    """
     levels = sigmas.tolist()
-    # 1 - σ_i/σ_{i-1} is 1 - e^{-h}; at the last step to σ = 0 only D is left.
-    previous: Tensor | None = None
-    h_previous = 0.0
-    for sigma, sigma_next in zip(levels[:-1], levels[1:], strict=True):
-        denoised = _denoised(score_fn, x, sigma)
-        h = math.log(sigma / sigma_next)
-        if previous is None:
-            direction = denoised
-        else:
-            r = h_previous / h
-            direction = (1 + 1 / (2 * r)) * denoised - 1 / (2 * r) * previous
-        ratio = sigma_next / sigma
-        x = ratio * x + (1 - ratio) * direction
-        previous, h_previous = denoised, h
-    return _denoised(score_fn, x, levels[-1])
+    if isinstance(step_size, str):
+        if step_size != "auto":
+            raise ValueError(f"step_size={step_size!r} is no step; give a number, or 'auto'.")
+        ratio = (levels[0] / levels[-1]) ** (1 / max(1, len(levels) - 1))
+        step_size = langevin_step_size(ratio, n_steps_per_level)
 
+    def states(x: Tensor) -> Iterator[Tensor]:
+        yield x
+        for sigma in levels:
+            x = langevin(
+                score_fn,
+                x,
+                sigma,
+                n_steps=n_steps_per_level,
+                step_size=step_size * sigma**2,
+                generator=generator,
+            )
+            yield x
+        if denoise:
+            yield denoised(score_fn, x, levels[-1])
 
-def _denoised(score_fn: ScoreFn, x: Tensor, sigma: float) -> Tensor:
-    """Tweedie's mean D = x + σ² s(x, σ)."""
-    return x + sigma**2 * score_fn(x, x.new_full((len(x), 1), sigma))
-
-
-def _standard_normal(x: Tensor, generator: torch.Generator) -> Tensor:
-    z = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=generator.device)
-    return z.to(x.device)
-
-
-def _uniform(x: Tensor, generator: torch.Generator) -> Tensor:
-    u = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=generator.device)
-    return u.to(x.device)
+    return end_or_all(states(x), return_trajectory)
