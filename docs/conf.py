@@ -56,7 +56,8 @@ html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_sidebars = {
-    page: [] for page in ("index", "user_guide", "density", "symbols", "extending", "changelog")
+    page: []
+    for page in ("index", "user_guide", "density", "diffusion", "symbols", "extending", "changelog")
 }  # pages that have none below them
 html_theme_options = {
     "navigation_with_keys": False,

@@ -28,11 +28,13 @@ def main(budget="full"):
     generator = NCSNGenerator(
         sigma_min=1.0,
         sigma_max=20.0,
+        noise="ve",
         n_levels=10,
         standardize=False,
         max_steps=max_steps,
         lr=2e-3,
         n_sampling_steps=n_steps,
+        step_size=0.2,
         random_state=0,
     ).fit(X)
     drawn, colors = {"Data": X[:n_samples]}, ["0.4", "#e8833a", "#33638d"]

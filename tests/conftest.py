@@ -3,6 +3,9 @@ import os
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # before anything imports matplotlib
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before anything imports torch: as many workers as cores leave each one thread.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items):

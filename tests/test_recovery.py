@@ -56,7 +56,15 @@ def test_search_over_sigma_finds_a_noise_level_near_the_best():
 def test_annealed_langevin_finds_the_weights_of_far_modes_and_plain_langevin_does_not():
     density = two_modes()
     generator = NCSNGenerator(
-        1.0, 20.0, n_levels=10, standardize=False, lr=2e-3, n_sampling_steps=100, random_state=0
+        1.0,
+        20.0,
+        noise="ve",
+        n_levels=10,
+        standardize=False,
+        lr=2e-3,
+        n_sampling_steps=100,
+        step_size=0.2,
+        random_state=0,
     ).fit(density.sample(2000, random_state=0))
     weights = {}
     for sampler in ("annealed_langevin", "langevin"):

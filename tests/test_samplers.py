@@ -1,52 +1,28 @@
 import numpy as np
 import pytest
 import torch
-
-from skscore.datasets import (
-    GaussianMixtureDensity,
-    gaussian_mixture_1d,
-    random_gaussian_mixture,
-    two_modes,
+from solvers import (
+    LEVELS,
+    SEED,
+    SOLVERS,
+    WALKS,
+    WITHOUT_NOISE,
+    Recorder,
+    exact_score,
+    gaussian_energy,
+    gaussian_score,
+    generator,
+    normal,
+    standardised_mixture,
 )
-from skscore.noise import geometric_sigmas, karras_sigmas
-from skscore.samplers import annealed_langevin, dpm_solver, langevin, mala
 
-SEED = 0
-
-
-def generator(seed=SEED):
-    return torch.Generator().manual_seed(seed)
-
-
-def exact_score(density):
-    def score(x, sigma):
-        return torch.from_numpy(density.score_function(x.numpy(), sigma.numpy()))
-
-    return score
-
-
-def gaussian_score(variance, mean=0.0):
-    return lambda x, sigma: -(x - mean) / (variance + sigma**2)
-
-
-class Recorder:
-    """A score function that remembers how it was called."""
-
-    def __init__(self, score_fn):
-        self.score_fn = score_fn
-        self.calls = []
-
-    def __call__(self, x, sigma):
-        assert sigma.shape == (len(x), 1)
-        assert sigma.dtype == x.dtype
-        assert (sigma == sigma[0]).all()
-        self.calls.append(sigma[0].item())
-        return self.score_fn(x, sigma)
-
-
-def normal(*shape, seed=SEED, dtype=torch.float64):
-    return torch.randn(*shape, generator=generator(seed), dtype=dtype)
-
+from skscore.datasets import GaussianMixtureDensity, random_gaussian_mixture, two_modes
+from skscore.noise import geometric_sigmas, langevin_step_size
+from skscore.samplers import (
+    annealed_langevin,
+    langevin,
+    mala,
+)
 
 # Langevin dynamics
 
@@ -104,10 +80,6 @@ def test_langevin_of_no_steps_stays_where_it_is():
 
 
 # Metropolis-adjusted Langevin
-
-
-def gaussian_energy(variance, mean=0.0):
-    return lambda x, sigma: ((x - mean).square() / (variance + sigma**2)).sum(1) / 2
 
 
 def run_mala(energy_fn, score_fn, x, seed=SEED + 1, **kwargs):
@@ -307,127 +279,33 @@ def test_annealed_langevin_finds_the_weights_of_far_modes_that_plain_langevin_mi
     assert abs(weight(annealed) - 0.8) < 0.05
 
 
-# DPM-Solver++(2M)
-
-
-def gaussian_flow(x, variance, mean, sigma_from, sigma_to):
-    """Where the probability flow of N(mean, variance) carries x."""
-    return mean + (x - mean) * ((variance + sigma_to**2) / (variance + sigma_from**2)) ** 0.5
-
-
-@pytest.mark.parametrize("grid", [karras_sigmas, geometric_sigmas])
-def test_dpm_solver_follows_the_flow_of_a_gaussian_with_second_order(grid):
-    variance, mean, high, low = 0.5, 1.0, 10.0, 0.01
-    x = torch.tensor([[-12.0], [4.0], [25.0]], dtype=torch.float64)
-    at_low = gaussian_flow(x, variance, mean, high, low)
-    truth = at_low - low**2 * (at_low - mean) / (variance + low**2)  # then Tweedie's mean
-    steps = np.array([32, 64, 128, 256])
-    errors = [
-        (dpm_solver(gaussian_score(variance, mean), x, grid(high, low, n + 1)) - truth).abs().max()
-        for n in steps
+@pytest.mark.parametrize(("n_levels", "n_steps"), [(2, 1), (12, 5)])
+def test_an_automatic_step_is_technique_4_for_the_ratio_of_neighbouring_levels(n_levels, n_steps):
+    x, sigmas = normal(6, 2), geometric_sigmas(5.0, 0.1, n_levels)
+    score_fn, ratio = gaussian_score(2.0, mean=1.0), (sigmas[0] / sigmas[1]).item()
+    runs = [
+        annealed_langevin(
+            score_fn, x, sigmas, n_steps_per_level=n_steps, generator=generator(), **step
+        )
+        for step in ({}, {"step_size": "auto"}, {"step_size": langevin_step_size(ratio, n_steps)})
     ]
-    slope = np.polyfit(np.log(steps), np.log(errors), 1)[0]
-    assert slope == pytest.approx(-2, abs=0.3)
-    # In the limit the flow is exact.
-    fine = dpm_solver(gaussian_score(variance, mean), x, grid(high, low, 3000))
-    torch.testing.assert_close(fine, truth, rtol=1e-4, atol=1e-4)
+    assert torch.equal(runs[0], runs[1])
+    torch.testing.assert_close(runs[1], runs[2], rtol=1e-4, atol=1e-4)  # η is found to some 1e-6
 
 
-def test_dpm_solver_is_exact_for_the_flow_to_one_point():
-    # The denoiser of a point mass is that point: all that the solver approximates is constant.
-    x = normal(6, 2) * 10
-    for sigmas in (karras_sigmas(10.0, 0.1, 3), geometric_sigmas(10.0, 0.1, 8)):
-        found = dpm_solver(lambda x, sigma: (3.0 - x) / sigma**2, x, sigmas)
-        torch.testing.assert_close(found, torch.full_like(x, 3.0))
-
-
-def test_dpm_solver_is_algorithm_2_of_its_paper():
-    score_fn = exact_score(random_gaussian_mixture(2, random_state=SEED))
-    x, sigmas = 10 * normal(5, 2), karras_sigmas(10.0, 0.05, 7)
-
-    def denoiser(x, sigma):
-        return x + sigma**2 * score_fn(x, sigma.expand(len(x), 1))
-
-    # λ = -ln σ in these coordinates, where α = 1; i counts the steps as the paper does.
-    lam, D = -sigmas.log(), [denoiser(x, sigmas[0])]
-    expected = x
-    for i in range(1, len(sigmas)):
-        h = lam[i] - lam[i - 1]
-        if i == 1:
-            direction = D[0]
-        else:
-            r = (lam[i - 1] - lam[i - 2]) / h
-            direction = (1 + 1 / (2 * r)) * D[i - 1] - 1 / (2 * r) * D[i - 2]
-        expected = sigmas[i] / sigmas[i - 1] * expected - torch.expm1(-h) * direction
-        D.append(denoiser(expected, sigmas[i]))
-    torch.testing.assert_close(dpm_solver(score_fn, x, sigmas), D[-1], rtol=1e-10, atol=1e-10)
-
-
-@pytest.mark.parametrize("n_levels", [1, 2, 24])
-def test_dpm_solver_evaluates_the_score_once_at_every_level(n_levels):
-    score_fn, sigmas = Recorder(gaussian_score(1.0)), karras_sigmas(10.0, 0.1, n_levels)
-    dpm_solver(score_fn, normal(4, 2), sigmas)
-    assert score_fn.calls == sigmas.tolist()
-
-
-@pytest.mark.parametrize("sigma", [0.1, 1.0, 8.0])
-def test_the_last_step_is_the_posterior_mean_of_a_mixture(sigma):
-    # Tweedie: D = x + σ² s is E[x_0 | x_σ] = Σ r_k (m_k + C_k (C_k + σ² I)⁻¹ (x - m_k)).
-    p = random_gaussian_mixture(3, random_state=SEED)
-    x = p.sample(50, 1) + sigma * np.random.RandomState(2).standard_normal((50, 3))
-    blurred = p.covariances + sigma**2 * np.eye(3)
-    delta = x[:, None] - p.means
-    z = np.einsum("kde,nke->nkd", np.linalg.inv(blurred), delta)
-    log_f = np.log(p.weights) - (delta * z).sum(2) / 2 - np.linalg.slogdet(blurred)[1] / 2
-    responsibility = np.exp(log_f - log_f.max(1, keepdims=True))
-    responsibility /= responsibility.sum(1, keepdims=True)
-    component_means = p.means + np.einsum("kde,nke->nkd", p.covariances, z)
-    mean = np.einsum("nk,nkd->nd", responsibility, component_means)
-
-    level = torch.tensor([sigma], dtype=torch.float64)
-    denoised = dpm_solver(exact_score(p), torch.from_numpy(x), level)
-    np.testing.assert_allclose(denoised, mean, rtol=1e-10, atol=1e-10)
-
-
-@pytest.mark.parametrize(
-    ("density", "borders"),
-    [(gaussian_mixture_1d(), [-1.7, 1.75]), (two_modes(), [0.0])],
-    ids=["line", "far_modes"],
-)
-def test_dpm_solver_draws_modes_with_their_weights_in_24_evaluations(density, borders):
-    n, high = 20000, 40.0
-    rng = np.random.RandomState(SEED)
-    x = density.sample(n, rng) + high * rng.standard_normal((n, density.n_features))
-    score_fn = Recorder(exact_score(density))
-    x = dpm_solver(score_fn, torch.from_numpy(x), karras_sigmas(high, 0.002, 24)).numpy()
-    assert len(score_fn.calls) == 24
-
-    def weights(x):
-        return np.bincount(np.digitize(x[:, 0], borders), minlength=len(borders) + 1) / n
-
-    # The truth with a standard error below .004, and the same for the draws.
-    np.testing.assert_allclose(weights(x), weights(density.sample(n, SEED + 1)), atol=0.02)
-    np.testing.assert_allclose(x.std(0), np.sqrt(np.diag(density.covariance)), rtol=0.02)
+def test_an_unknown_step_size_is_refused():
+    with pytest.raises(ValueError, match="step_size='large' is no step; give a number, or 'auto'"):
+        annealed_langevin(
+            gaussian_score(1.0),
+            normal(3, 1),
+            LEVELS,
+            n_steps_per_level=1,
+            step_size="large",
+            generator=generator(),
+        )
 
 
 # What all solvers share
-
-
-SOLVERS = {
-    "langevin": lambda s, x, g: langevin(s, x, 0.5, n_steps=5, step_size=0.1, generator=g),
-    "mala": lambda s, x, g: mala(
-        gaussian_energy(1.0), s, x, 0.5, n_steps=5, step_size=0.1, generator=g
-    )[0],
-    "annealed_langevin": lambda s, x, g: annealed_langevin(
-        s,
-        x,
-        torch.tensor([2.0, 0.5]),
-        n_steps_per_level=3,
-        step_size=0.1,
-        generator=g,
-    ),
-    "dpm_solver": lambda s, x, g: dpm_solver(s, x, torch.tensor([2.0, 1.0, 0.5])),
-}
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -436,7 +314,7 @@ def test_the_generator_decides_every_draw_and_nothing_else_is_touched(name):
     start, before = x.clone(), torch.get_rng_state()
     a, b, other = (solver(gaussian_score(1.0), x, generator(seed)) for seed in (1, 1, 2))
     assert torch.equal(a, b)
-    assert torch.equal(a, other) == (name == "dpm_solver")
+    assert torch.equal(a, other) == (name in WITHOUT_NOISE)
     assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(x, start)
 
@@ -450,19 +328,63 @@ def test_points_keep_their_shape_and_type(name, dtype):
     assert drawn.dtype == dtype
 
 
-def test_a_score_in_other_units_gives_the_draws_in_those_units():
-    # The solvers know no unit: x → c x, s → s/c, σ → c σ moves every draw by the same map.
+@pytest.mark.parametrize("name", SOLVERS)
+def test_what_becomes_of_a_row_does_not_depend_on_the_others(name):
+    # With the same noise, all rows but the first are others.
+    solver, x = SOLVERS[name], 2 * normal(7, 2)
+    score_fn = standardised_mixture(random_gaussian_mixture(2, random_state=SEED))
+    if name == "mala":
+        score_fn = gaussian_score(1.0)
+    others = torch.cat([x[:1], 5 * normal(6, 2, seed=1)])
+    a, b = (solver(score_fn, start, generator())[0] for start in (x, others))
+    assert torch.equal(a, b) or (name == "rk45" and (a - b).abs().max() < 1e-3)
+    if name in WITHOUT_NOISE and name != "rk45":
+        alone = torch.cat([solver(score_fn, row[None], None) for row in x])
+        torch.testing.assert_close(alone, solver(score_fn, x, None), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(set(SOLVERS) - {"mala"}))
+def test_a_trajectory_goes_from_the_start_to_what_is_returned_without_it(name):
+    x, score_fn = normal(4, 2), gaussian_score(1.0)
+    end = SOLVERS[name](score_fn, x, generator())
+    states = SOLVERS[name](score_fn, x, generator(), return_trajectory=True)
+    n_states = {"langevin": 6, "annealed_langevin": 5}.get(name, len(LEVELS) + 1)
+    assert states.shape == (n_states, 4, 2)
+    assert torch.equal(states[-1], end)
+    missing = slice(name == "repaint", None)  # its first coordinate is given
+    assert torch.equal(states[0, :, missing], x[:, missing])
+    assert (states[1:] != states[:-1])[:, :, missing].all()
+
+
+@pytest.mark.parametrize("name", ["annealed_langevin", "heun", "rk4", "rk45"])
+def test_a_trajectory_without_the_last_step_ends_at_the_smallest_level(name):
+    x, score_fn = normal(4, 2), gaussian_score(1.0)
+    run = {"return_trajectory": True}
+    states = WALKS[name](score_fn, x, generator(), **run)
+    noisy = WALKS[name](score_fn, x, generator(), denoise=False, **run)
+    assert torch.equal(noisy, states[:-1])
+    sigma = LEVELS[-1].expand(4, 1)
+    torch.testing.assert_close(states[-1], noisy[-1] + sigma**2 * score_fn(noisy[-1], sigma))
+
+
+@pytest.mark.parametrize("name", WALKS)
+def test_one_level_is_enough_for_every_walk(name):
+    x, score_fn = normal(4, 2), gaussian_score(1.0)
+    drawn = WALKS[name](score_fn, x, generator(), levels=LEVELS[-1:])
+    if name not in ("annealed_langevin", "repaint"):
+        torch.testing.assert_close(drawn, x / (1 + 0.25))
+    assert drawn.isfinite().all()
+
+
+@pytest.mark.parametrize("name", sorted(set(WALKS) - {"rk45"}))
+def test_a_score_in_other_units_gives_the_draws_in_those_units(name):
+    # The solvers know no unit: x → c x, s → s/c, σ → c σ moves every draw by the same map. Only
+    # the adaptive one has a tolerance in units.
     c, x = 1000.0, normal(10, 2)
     density = random_gaussian_mixture(2, random_state=SEED)
     scaled = GaussianMixtureDensity(density.weights, c * density.means, c**2 * density.covariances)
-    s, s_scaled, sigmas = exact_score(density), exact_score(scaled), geometric_sigmas(5.0, 0.1, 6)
-    torch.testing.assert_close(
-        dpm_solver(s_scaled, c * x, c * sigmas), c * dpm_solver(s, x, sigmas)
+    drawn, expected = (
+        WALKS[name](exact_score(p), unit * x, generator(), levels=unit * LEVELS)
+        for p, unit in ((scaled, c), (density, 1.0))
     )
-    runs = [
-        annealed_langevin(
-            score_fn, start, levels, n_steps_per_level=3, step_size=0.1, generator=generator()
-        )
-        for score_fn, start, levels in ((s_scaled, c * x, c * sigmas), (s, x, sigmas))
-    ]
-    torch.testing.assert_close(runs[0], c * runs[1])
+    torch.testing.assert_close(drawn, c * expected)

@@ -30,7 +30,7 @@ from torch import Tensor
 from skscore._typing import ScoreFn
 from skscore.divergence import exact_divergence, probed_divergence
 from skscore.gaussians import GaussianScore
-from skscore.noise import geometric_sigmas
+from skscore.noise import check_range, geometric_sigmas
 from skscore.samplers import flow_velocity, runge_kutta
 
 __all__ = ["flow_decode", "flow_encode", "flow_log_density", "flow_sigmas"]
@@ -46,11 +46,21 @@ def flow_sigmas(sigma_max: float, sigma_min: float) -> Tensor:
     sigma_max, sigma_min : float
         The ends.
 
+    Returns
+    -------
+    sigmas : Tensor of shape (n_levels,), float64, decreasing
+
+    Raises
+    ------
+    ValueError
+        If they are no range of noise levels.
+
     Examples
     --------
     >>> len(flow_sigmas(10.0, 0.005))
     52
     """
+    check_range(sigma_min, sigma_max)
     n_steps = math.ceil(math.log(sigma_max / sigma_min) / _STEP)
     return geometric_sigmas(sigma_max, sigma_min, n_steps + 1)
 
@@ -84,7 +94,12 @@ def flow_log_density(
     log_density : Tensor of shape (n,)
         In nats.
     std : Tensor of shape (n,)
-        Standard error by the probes; 0 without.
+        Standard error by the probes; 0 without, NaN with a single one.
+
+    Raises
+    ------
+    ValueError
+        If the levels are not decreasing, or ``probes`` has none.
 
     Examples
     --------
@@ -95,6 +110,10 @@ def flow_log_density(
     -1.419
     """
     d = x.shape[1]
+    if not bool((sigmas[:-1] > sigmas[1:]).all()):
+        raise ValueError("sigmas must be decreasing, from the noisiest level to the smallest.")
+    if probes is not None and len(probes) == 0:
+        raise ValueError("0 probes give no divergence; give 1 or more, or None for the exact one.")
 
     def velocity(state: Tensor, log_sigma: float) -> Tensor:
         sigma, x = math.exp(log_sigma), state[:, :d]
@@ -114,9 +133,10 @@ def flow_log_density(
     highest = x.new_full((len(x), 1), sigmas[0].item())
     # The integrated velocity is -∫ σ² tr ∇s dλ already.
     each = prior.log_density(state[:, :d], highest)[:, None] + state[:, d:]
-    if n_traces == 1:
+    if probes is None:
         return each[:, 0], torch.zeros_like(each[:, 0])
-    return each.mean(1), each.std(1) / n_traces**0.5
+    std = each.std(1) / n_traces**0.5 if n_traces > 1 else each[:, 0] * torch.nan
+    return each.mean(1), std
 
 
 def flow_encode(score_fn: ScoreFn, x: Tensor, sigmas: Tensor, prior: GaussianScore) -> Tensor:

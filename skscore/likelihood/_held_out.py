@@ -46,7 +46,8 @@ def denoising_nll(
     gaussian : GaussianScore
         G, best with the moments of the data.
     law : SigmaLaw
-        The law that noise levels are drawn from; what is below or above it is left out.
+        The law that noise levels are drawn from, continuous or of many levels; what is below or
+        above it is left out.
     n_draws : int
         K, the noise levels of each row; each costs two evaluations.
     generator : torch.Generator
@@ -57,6 +58,11 @@ def denoising_nll(
     nll : Tensor of shape (n,)
         In nats.
 
+    Raises
+    ------
+    ValueError
+        If n_draws is below 1.
+
     Examples
     --------
     >>> from skscore.noise import LogNormalSigma
@@ -66,6 +72,8 @@ def denoising_nll(
     >>> denoising_nll(gaussian, x, gaussian, law, n_draws=4, generator=generator).round(decimals=3)
     tensor([1.4190], dtype=torch.float64)
     """
+    if n_draws < 1:
+        raise ValueError(f"n_draws={n_draws} noise levels give no estimate; give 1 or more.")
     options: dict[str, Any] = {"generator": generator, "device": generator.device, "dtype": x.dtype}
     total = torch.zeros_like(x[:, 0])
     for k in range(n_draws):

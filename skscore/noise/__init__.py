@@ -4,6 +4,7 @@ The noise level of a process x_t = α_t x_0 + σ_t ε is σ_t/α_t, a standard d
 the data, for in the coordinates x_t/α_t every such process is x_0 + σ ε.
 """
 
+from skscore.noise._checks import check_range
 from skscore.noise._grids import geometric_sigmas, karras_sigmas
 from skscore.noise._laws import (
     DiscreteSigmas,
@@ -40,6 +41,7 @@ __all__ = [
     "TimeUniformSigma",
     "VarianceExploding",
     "VariancePreserving",
+    "check_range",
     "geometric_sigmas",
     "karras_sigmas",
     "langevin_step_size",

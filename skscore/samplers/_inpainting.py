@@ -59,12 +59,18 @@ def repaint(
     n_resamples : int, default=10
         R, how often each step is taken. With 1 the drawn coordinates hardly know of the given ones.
     return_trajectory : bool, default=False
-        Whether to return the start and the state after every level.
+        Whether to return the start, with the given coordinates put in, and the state after every
+        level.
 
     Returns
     -------
     x : Tensor of shape (n, d), or (n_levels + 1, n, d) with ``return_trajectory``
         The given coordinates as they are, and draws of the others.
+
+    Raises
+    ------
+    ValueError
+        If n_resamples is below 1.
 
     Examples
     --------
@@ -85,6 +91,8 @@ def repaint(
     >>> drawn.mean(0).round(decimals=1)
     tensor([1.0000, 0.7000])
     """
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples={n_resamples} takes no step; give 1 or more.")
     levels, missing = sigmas.tolist(), given.isnan()
     known = given.nan_to_num()
 

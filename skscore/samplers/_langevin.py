@@ -219,6 +219,11 @@ def annealed_langevin(
     -------
     x : Tensor of shape (n, d), or (n_states, n, d) with ``return_trajectory``
 
+    Raises
+    ------
+    ValueError
+        If the step is another string than "auto", or "auto" with a single level.
+
     Examples
     --------
     >>> generator = torch.Generator().manual_seed(0)
@@ -239,7 +244,12 @@ def annealed_langevin(
     if isinstance(step_size, str):
         if step_size != "auto":
             raise ValueError(f"step_size={step_size!r} is no step; give a number, or 'auto'.")
-        ratio = (levels[0] / levels[-1]) ** (1 / max(1, len(levels) - 1))
+        if len(levels) < 2:
+            raise ValueError(
+                "step_size='auto' follows from the ratio of neighbouring levels, and there is one "
+                "level; give a number."
+            )
+        ratio = (levels[0] / levels[-1]) ** (1 / (len(levels) - 1))
         step_size = langevin_step_size(ratio, n_steps_per_level)
 
     def states(x: Tensor) -> Iterator[Tensor]:

@@ -133,7 +133,7 @@ def probability_flow(
     ValueError
         If the method is none of these.
     FloatingPointError
-        If "rk45" finds no step that is small enough.
+        If "rk45" finds no step that is small enough, or meets a score that is not finite.
 
     Examples
     --------
@@ -177,7 +177,7 @@ def edm_sampler(
 
     Before a step the noise level is raised from σ to σ(1 + γ), γ = min(churn/n_levels, √2 - 1), by
     noise added to x. Noise corrects errors of the steps before, and adds error of its own. Levels
-    are never raised above the first one.
+    are never raised above the first one, nor before the last step.
 
     Parameters
     ----------
@@ -288,8 +288,16 @@ def _rk45_states(
 ) -> Iterator[Tensor]:
     velocity = flow_velocity(score_fn)
 
+    def stopped(reason: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"The adaptive solver of the probability flow stopped: {reason} Use a larger rtol and "
+            "atol, or a solver with a fixed grid."
+        )
+
     def flat(t: float, y: np.ndarray) -> np.ndarray:
         moved = velocity(torch.from_numpy(y).reshape(x.shape).to(x), t)
+        if not moved.isfinite().all():  # the search for a step would never end
+            raise stopped(f"the score is not finite at the noise level {math.exp(t):.4g}.")
         return moved.reshape(-1).double().cpu().numpy()
 
     ends, start = times.double().tolist(), x.reshape(-1).double().cpu().numpy()
@@ -300,9 +308,6 @@ def _rk45_states(
         flat, (ends[0], ends[-1]), start, method="RK45", t_eval=ends, rtol=rtol, atol=atol
     )
     if not found.success:
-        raise FloatingPointError(
-            f"The adaptive solver of the probability flow stopped: {found.message} Use a larger "
-            "rtol and atol, or a solver with a fixed grid."
-        )
+        raise stopped(found.message)
     for state in found.y.T:
         yield torch.from_numpy(state).reshape(x.shape).to(x)
