@@ -39,7 +39,7 @@ from skscore._validation import (
     draw_seed,
     torch_generator,
 )
-from skscore.networks import PREDICTIONS, PreconditionedScore
+from skscore.networks import PREDICTIONS, PreconditionedScore, ScoreMLP
 from skscore.noise import (
     EDM,
     NoiseProcess,
@@ -81,7 +81,7 @@ class NCSNGenerator(Generation, Latent):
         "score" is the network. "stack" is, at every noise level, the convex combination of a
         network and of a Gaussian mixture (components by BIC) that denoises held-out rows best:
         on few rows better scores in fewer steps, but samples hardly differ, or are a little worse.
-    sigma_min : float, default=0.005
+    sigma_min : float, default=0.02
         The smallest noise level, in units of the standard deviation of each feature with
         ``standardize=True``, in those of X without. Not read where ``noise`` is an object.
     sigma_max : float or "auto", default=10.0
@@ -253,7 +253,7 @@ class NCSNGenerator(Generation, Latent):
 
     def __init__(
         self,
-        sigma_min: float = 0.005,
+        sigma_min: float = 0.02,
         sigma_max: float | str = 10.0,
         *,
         model: str = "score",
@@ -389,6 +389,9 @@ class NCSNGenerator(Generation, Latent):
     def _make_loss(self, rows: Rows, sigma_data: float) -> RowLoss:
         law = self._process().law(self.n_levels_)
         return DenoisingLoss(law, sigma_data, weighting=self.loss_weighting)
+
+    def _make_network(self, n_features: int, hidden_units: tuple[int, ...]) -> nn.Module:
+        return ScoreMLP(n_features, hidden_units, activation="silu")
 
     def _precondition(self, raw: nn.Module, mean: Tensor, scale: Tensor) -> nn.Module:
         return PreconditionedScore(raw, mean, scale, prediction=self.parametrization)

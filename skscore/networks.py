@@ -25,11 +25,12 @@ sign alone.
 
 The divergence needs no more of ∇F than its diagonal. The layers and their tangents J = ∂h/∂x are
 
-    h_0 = x      a_i = tanh(W_i h_{i-1} + b_i + V_i e(σ))      h_i = a_i (+ h_{i-1})
-    J_0 = I      P_i = W_i J_{i-1}                             J_i = φ'_i P_i (+ J_{i-1})
+    h_0 = x      a_i = φ(W_i h_{i-1} + b_i + V_i e(σ))      h_i = a_i (+ h_{i-1})
+    J_0 = I      P_i = W_i J_{i-1}                          J_i = φ'_i P_i (+ J_{i-1})
 
-with φ' = 1 - a². One pass by hand carries all directions: P_0 is the same for every row, and J
-stops before the last layer, of which each direction needs one row, ∂F_j/∂x_j = Σ_k W_jk J_kj.
+with φ = tanh, φ' = 1 - a², or φ = silu, u g(u) with the logistic g, φ' = g (1 + u (1 - g)). One
+pass by hand carries all directions: P_0 is the same for every row, and J stops before the last
+layer, of which each direction needs one row, ∂F_j/∂x_j = Σ_k W_jk J_kj.
 
 Sources: Karras et al., "Elucidating the design space of diffusion-based generative models",
 NeurIPS 2022; Ho, Jain & Abbeel, "Denoising diffusion probabilistic models", NeurIPS 2020 (noise);
@@ -96,6 +97,8 @@ class _ResidualMLP(nn.Module):
         Whether σ is an input.
     bias : bool
         Whether the last layer has a bias.
+    activation : {"tanh", "silu"}
+        φ.
     """
 
     def __init__(
@@ -106,8 +109,12 @@ class _ResidualMLP(nn.Module):
         *,
         sigma_conditioned: bool,
         bias: bool,
+        activation: str = "tanh",
     ) -> None:
         super().__init__()
+        if activation not in ("tanh", "silu"):
+            raise ValueError(f"activation={activation!r} is none of 'tanh' and 'silu'.")
+        self.activation = activation
         # Products over an odd number of inputs are rounded by the alignment of each row in memory,
         # so that a row would get other last bits at another place in the batch.
         self.n_padding = n_features % 2
@@ -131,18 +138,25 @@ class _ResidualMLP(nn.Module):
         return output
 
     def _hidden(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the last h, and the a of every layer."""
+        """Return the last h, and of every layer what φ' is read off: a for tanh, u for silu."""
         embedded = None if self.embedding is None else self.embedding(sigma)
         h = nn.functional.pad(x, (0, self.n_padding))
-        activations = []
+        states = []
         for i, layer in enumerate(self.layers):
-            a = layer(h)
+            u = layer(h)
             if embedded is not None:
-                a = a + self.sigma_layers[i](embedded)
-            a = torch.tanh(a)
+                u = u + self.sigma_layers[i](embedded)
+            a = torch.tanh(u) if self.activation == "tanh" else nn.functional.silu(u)
             h = h + a if self.joined[i] else a
-            activations.append(a)
-        return h, activations
+            states.append(a if self.activation == "tanh" else u)
+        return h, states
+
+    def _slope(self, state: Tensor) -> Tensor:
+        """Return φ'."""
+        if self.activation == "tanh":
+            return 1 - state.square()
+        g = state.sigmoid()
+        return g * (1 + state * (1 - g))
 
     @property
     def _weights(self) -> list[Tensor]:
@@ -169,7 +183,7 @@ class ScoreMLP(_ResidualMLP):
     """Residual multilayer perceptron F(x, σ) with a zero-initialised last layer.
 
     Layers of equal width are joined by a residual connection; each hidden layer sees the embedded
-    noise level. tanh saturates as the posterior of a mixture does.
+    noise level.
 
     Parameters
     ----------
@@ -179,6 +193,14 @@ class ScoreMLP(_ResidualMLP):
         Width of each hidden layer.
     sigma_conditioned : bool, default=True
         Whether σ is an input. A model of one noise level, or of clean data, does without.
+    activation : {"tanh", "silu"}, default="tanh"
+        "tanh" saturates as the posterior of a mixture does; "silu" learns the scores of many noise
+        levels better.
+
+    Raises
+    ------
+    ValueError
+        If the activation is none of these.
 
     Examples
     --------
@@ -196,9 +218,15 @@ class ScoreMLP(_ResidualMLP):
         hidden_units: Sequence[int] = (128, 128, 128),
         *,
         sigma_conditioned: bool = True,
+        activation: str = "tanh",
     ) -> None:
         super().__init__(
-            n_features, n_features, hidden_units, sigma_conditioned=sigma_conditioned, bias=True
+            n_features,
+            n_features,
+            hidden_units,
+            sigma_conditioned=sigma_conditioned,
+            bias=True,
+            activation=activation,
         )
 
     # Absent where a subclass computes something else.
@@ -223,8 +251,8 @@ class ScoreMLP(_ResidualMLP):
         diagonal : Tensor of shape (n, d)
             ∂F_j/∂x_j. Both are differentiable with respect to the parameters.
         """
-        h, activations = self._hidden(x, sigma)
-        slopes = [1 - a.square() for a in activations]
+        h, states = self._hidden(x, sigma)
+        slopes = [self._slope(state) for state in states]
         blocks = self._directions(x)
         rows = self.head.weight.split(len(blocks[0]))
         diagonal = [

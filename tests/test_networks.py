@@ -394,11 +394,14 @@ def assert_same_gradients(value, oracle, module):
     assert any(g is not None and g.abs().max() > 0.01 for g in found)
 
 
+@pytest.mark.parametrize("activation", ["tanh", "silu"])
 @pytest.mark.parametrize("sigma_conditioned", [True, False])
 @pytest.mark.parametrize("d", [1, 3, 4])
 @pytest.mark.parametrize("hidden_units", [(), (5,), (8, 8, 8), (8, 4, 4, 6), (4, 4)])
-def test_the_diagonal_of_the_jacobian_is_the_loop_over_outputs(hidden_units, d, sigma_conditioned):
-    F = mlp(d, hidden_units, sigma_conditioned=sigma_conditioned)
+def test_the_diagonal_of_the_jacobian_is_the_loop_over_outputs(
+    hidden_units, d, sigma_conditioned, activation
+):
+    F = mlp(d, hidden_units, sigma_conditioned=sigma_conditioned, activation=activation)
     x, sigma = points(6, d)
     output, diagonal = F.jacobian_diagonal(x, sigma)
     oracle = diagonals_by_loop(F, x, sigma)
@@ -484,3 +487,13 @@ def test_copies_and_pickles_keep_the_trace():
         assert torch.equal(
             again.score_and_divergence(x, sigma)[1], s.score_and_divergence(x, sigma)[1]
         )
+
+
+def test_activations_are_those_of_torch_and_others_are_refused():
+    x, sigma = points(5, 2)
+    for activation, phi in (("tanh", torch.tanh), ("silu", torch.nn.functional.silu)):
+        F = ScoreMLP(2, (4,), sigma_conditioned=False, activation=activation).double()
+        torch.nn.init.ones_(F.head.weight)
+        torch.testing.assert_close(F(x, sigma)[:, 0], phi(F.layers[0](x)).sum(1))
+    with pytest.raises(ValueError, match="activation='relu' is none of 'tanh' and 'silu'"):
+        ScoreMLP(2, activation="relu")
