@@ -41,8 +41,8 @@ ESTIMATORS = [
     DenoisingScoreEstimator(sigma=0.5, standardize=False, early_stopping=False, **STEPS),
     DenoisingScoreEstimator(parametrization="score", hidden_units=(16,), sigma=1.0, **STEPS),
     NCSNGenerator(**STEPS),
-    NCSNGenerator(0.01, noise="ve", n_levels=10, sampler="annealed_langevin", **STEPS),
-    NCSNGenerator(early_stopping="loss", noise="vp", parametrization="noise", lr=1e-3, **STEPS),
+    NCSNGenerator(0.01, noise="ve", n_levels=10, sampler="annealed_langevin", **SMALL),
+    NCSNGenerator(early_stopping="loss", noise="vp", parametrization="noise", lr=1e-3, **SMALL),
     NCSNGenerator(model="stack", **SMALL),
 ]
 DEFAULTS = [ScoreMatchingDensity(), DenoisingScoreEstimator(), NCSNGenerator()]
