@@ -26,17 +26,9 @@ def main(budget="full"):
     density = two_modes()
     X = density.sample(2000, random_state=0)
     generator = NCSNGenerator(
-        sigma_min=1.0,
-        sigma_max=20.0,
-        noise="ve",
-        n_levels=10,
-        standardize=False,
-        max_steps=max_steps,
-        lr=2e-3,
-        n_sampling_steps=n_steps,
-        step_size=0.2,
-        random_state=0,
-    ).fit(X)
+        1.0, 20.0, noise="ve", n_levels=10, standardize=False, lr=2e-3, random_state=0
+    )
+    generator.set_params(max_steps=max_steps, step_size=0.2).fit(X)
     drawn, colors = {"Data": X[:n_samples]}, ["0.4", "#e8833a", "#33638d"]
     for name, sampler, steps in (
         ("Langevin", "langevin", 10 * n_steps),

@@ -51,8 +51,7 @@ def main(budget="full"):
             side.set_xticks([])
             side.invert_xaxis()
             ax.tick_params(labelleft=False)
-    for ax in axes[1]:
-        ax.set_xlabel("time t, data on the left")
+    plt.setp(axes[1], xlabel="time t, data on the left")
     plt.show()
 
 
