@@ -18,7 +18,7 @@ class SeparatedModesWarning(UserWarning):
 
 
 class OverfittingWarning(UserWarning):
-    """A score that held-out rows find too large."""
+    """A score that held-out rows find too large, or a density that is too small there."""
 
 
 class UnreliableNormalizerWarning(UserWarning):

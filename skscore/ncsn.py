@@ -193,7 +193,7 @@ class NCSNGenerator(Generation, Latent):
         Step and loss of each validation; the loss is that of held-out rows with
         ``early_stopping="loss"``, of rows trained on otherwise.
     n_steps_, best_step_ : int
-        Gradient steps taken by the last `fit` or `partial_fit`, and the step whose weights were kept.
+        Gradient steps of the last `fit` or `partial_fit`, and the step whose weights were kept.
     n_partial_fits_ : int
         Calls of `partial_fit` since the last `fit`, which counts as the first.
     score_std_ : float

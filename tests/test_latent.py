@@ -1,5 +1,7 @@
 """Log-densities by the flow and by denoising, and the latent Gaussian, of fitted generators."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ import torch
 from exact_generators import draws, exact_generator, gaussian, mixture
 
 from skscore import NCSNGenerator
+from skscore.exceptions import OverfittingWarning
 
 DENSITY = mixture(2)
 QUICK = {"random_state": 0, "max_steps": 20, "batch_size": 64, "hidden_units": (16, 16)}
@@ -201,3 +204,15 @@ def test_a_stack_has_log_densities_and_a_latent_gaussian():
     fresh = draws(DENSITY, 1000, seed=6)
     assert abs(model.score_samples(fresh).mean() + model.held_out_nll(fresh)) < 0.1
     assert np.abs(model.decode(model.encode(fresh[:50])) - fresh[:50]).max() < 1e-3
+
+
+def test_log_densities_of_an_overfitted_network_are_warned_of():
+    X, fresh = (np.random.RandomState(k).normal(size=(40, 6)) for k in (0, 1))
+    options = {**QUICK, "max_steps": 1500, "hidden_units": (64, 64)}
+    model = NCSNGenerator(early_stopping=False, **options).fit(X)
+    with pytest.warns(OverfittingWarning, match="nats below that by denoising.*model='stack'"):
+        model.score_samples(fresh)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.score_samples(fresh[:29])  # too few rows to say
+        NCSNGenerator(model="stack", **options).fit(X).score_samples(fresh)
