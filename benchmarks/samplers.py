@@ -60,9 +60,9 @@ def annealed(s, x, n_steps, g):
     return annealed_langevin(s, x, levels, n_steps_per_level=n_steps, generator=g)
 
 
-def annealed_large(s, x, n_steps, g):
+def annealed_small(s, x, n_steps, g):
     levels = geometric_sigmas(SIGMA_MAX, SIGMA_MIN, CHAIN_LEVELS)
-    return annealed_langevin(s, x, levels, n_steps_per_level=n_steps, step_size=0.5, generator=g)
+    return annealed_langevin(s, x, levels, n_steps_per_level=n_steps, step_size=0.1, generator=g)
 
 
 def on_grid(solver):
@@ -95,7 +95,7 @@ SOLVERS = {
         (24, 100, 400),
     ),
     "annealed Langevin, technique 4": (annealed, (5, 20)),
-    "annealed Langevin, step 0.5": (annealed_large, (100, 200)),
+    "annealed Langevin, step 0.1": (annealed_small, (20, 100)),
 }
 
 

@@ -81,7 +81,7 @@ class NCSNGenerator(Generation, Latent):
         "score" is the network. "stack" is, at every noise level, the convex combination of a
         network and of a Gaussian mixture (components by BIC) that denoises held-out rows best:
         on few rows better scores in fewer steps, but samples hardly differ, or are a little worse.
-    sigma_min : float, default=0.005
+    sigma_min : float, default=0.02
         The smallest noise level, in units of the standard deviation of each feature with
         ``standardize=True``, in those of X without. Not read where ``noise`` is an object.
     sigma_max : float or "auto", default=10.0
@@ -255,7 +255,7 @@ class NCSNGenerator(Generation, Latent):
 
     def __init__(
         self,
-        sigma_min: float = 0.005,
+        sigma_min: float = 0.02,
         sigma_max: float | str = 10.0,
         *,
         model: str = "score",

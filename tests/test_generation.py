@@ -118,7 +118,7 @@ def test_processes_agree_on_one_network(exact, sampler):
 
 def test_a_process_outside_of_what_was_learnt_is_refused(exact):
     generator = with_params(exact, noise=VarianceExploding(0.001, 5.0))
-    message = "runs from 0.001 to 5.0, outside of the noise levels from 0.005 to 10.0"
+    message = "runs from 0.001 to 5.0, outside of the noise levels from 0.02 to 10.0"
     with pytest.raises(ValueError, match=message):
         generator.sample(5)
 

@@ -27,7 +27,7 @@ def fitted():
     return NCSNGenerator(**{**QUICK, "max_steps": 200}).fit(X), X
 
 
-def truth(density, X, sigma=0.005):
+def truth(density, X, sigma=0.02):
     x = torch.from_numpy(X)
     return density.log_density(x, torch.full((len(x), 1), sigma, dtype=torch.float64)).numpy()
 

@@ -289,7 +289,7 @@ def test_numbers_that_are_not_positive_are_refused(name, make, value):
     [
         (lambda: DiscreteSigmas(()), r"levels=\(\) do not span a range; give 2 or more"),
         (lambda: DiscreteSigmas((0.5,)), r"levels=\(0.5,\) do not span a range; give 2 or more"),
-        (lambda: EDM().law(1), r"levels=\(0.005,\) do not span a range; give 2 or more"),
+        (lambda: EDM().law(1), r"levels=\(0.02,\) do not span a range; give 2 or more"),
         (lambda: EDM().sigmas(0), "n_levels=0 is not a number .* give 1 or more"),
         (lambda: VarianceExploding().sigmas(0), "n_levels=0 is not a number .* give 1 or more"),
         (lambda: VariancePreserving().sigmas(-1), "n_levels=-1 is not a number .* give 1 or more"),

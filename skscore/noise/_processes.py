@@ -246,7 +246,7 @@ class VarianceExploding(NoiseProcess):
 
     Parameters
     ----------
-    sigma_min, sigma_max : float, default=0.005, 10.0
+    sigma_min, sigma_max : float, default=0.02, 10.0
         The smallest and the largest noise level.
 
     Examples
@@ -255,7 +255,7 @@ class VarianceExploding(NoiseProcess):
     tensor([1.0000, 0.1000, 0.0100], dtype=torch.float64)
     """
 
-    def __init__(self, sigma_min: float = 0.005, sigma_max: float = 10.0) -> None:
+    def __init__(self, sigma_min: float = 0.02, sigma_max: float = 10.0) -> None:
         self.sigma_min = sigma_min
         self.sigma_max = sigma_max
 
@@ -288,7 +288,7 @@ class EDM(NoiseProcess):
 
     Parameters
     ----------
-    sigma_min, sigma_max : float, default=0.005, 10.0
+    sigma_min, sigma_max : float, default=0.02, 10.0
         The smallest and the largest noise level.
     rho : float, default=7.0
         Solvers visit levels equidistant in σ^(1/ρ).
@@ -303,7 +303,7 @@ class EDM(NoiseProcess):
 
     def __init__(
         self,
-        sigma_min: float = 0.005,
+        sigma_min: float = 0.02,
         sigma_max: float = 10.0,
         rho: float = 7.0,
         P_mean: float = -1.2,
@@ -394,7 +394,7 @@ class VariancePreserving(_Ornstein):
         "linear": β_t grows from ``beta_min`` to ``beta_max``. "cosine": α_t = cos(πt/2).
     beta_min, beta_max : float, default=0.1, 20.0
         Rates of the linear schedule at t = 0 and t = 1; not read with "cosine".
-    sigma_min, sigma_max : float, default=0.005, 10.0
+    sigma_min, sigma_max : float, default=0.02, 10.0
         The smallest and the largest noise level τ. At t = 1 the default linear schedule has 152.
 
     Examples
@@ -412,7 +412,7 @@ class VariancePreserving(_Ornstein):
         schedule: str = "linear",
         beta_min: float = 0.1,
         beta_max: float = 20.0,
-        sigma_min: float = 0.005,
+        sigma_min: float = 0.02,
         sigma_max: float = 10.0,
     ) -> None:
         self.schedule = schedule
@@ -465,7 +465,7 @@ class SubVariancePreserving(_Ornstein):
     ----------
     beta_min, beta_max : float, default=0.1, 20.0
         Rates β_t at t = 0 and t = 1.
-    sigma_min, sigma_max : float, default=0.005, 10.0
+    sigma_min, sigma_max : float, default=0.02, 10.0
         The smallest and the largest noise level τ = σ_t/α_t.
 
     Examples
@@ -480,7 +480,7 @@ class SubVariancePreserving(_Ornstein):
         self,
         beta_min: float = 0.1,
         beta_max: float = 20.0,
-        sigma_min: float = 0.005,
+        sigma_min: float = 0.02,
         sigma_max: float = 10.0,
     ) -> None:
         self.beta_min = beta_min
