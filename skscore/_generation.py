@@ -182,8 +182,9 @@ class Generation(ScoreEstimator):
         if guidance is not None:
             score_fn = self._guided(score_fn, guidance)
         solve = self._solver()
-        z_given = None
+        z_given, sigmas_given = None, None
         if given is not None:
+            sigmas_given = self._process().sigmas(self._n_steps(_INPAINTING_STEPS))
             z_given = self._tensor(self._to_z(given))
             z_given = torch.cat([z_given, z_given[-1:].expand(-len(given) % PART, -1)])
         blocks = []
@@ -191,13 +192,13 @@ class Generation(ScoreEstimator):
             for k in range(-(-n_samples // PART)):
                 generator = torch_generator(_block_seed(seed, k), device)
                 x = self._draw_gaussian(PART, self.sigma_max_, generator)
-                if z_given is None:
+                if z_given is None or sigmas_given is None:
                     states = solve(score_fn, x, generator, all_states=all_states)
                 else:
                     states = repaint(
                         score_fn,
                         x,
-                        self._process().sigmas(self._n_steps(_INPAINTING_STEPS)),
+                        sigmas_given,
                         given=z_given[k * PART : (k + 1) * PART],
                         generator=generator,
                         return_trajectory=all_states,
@@ -236,6 +237,8 @@ class Generation(ScoreEstimator):
         return solve
 
     def _langevin_solver(self, n_steps: int) -> Sampler:
+        levels = self._chain_sigmas()
+
         def solve(
             score_fn: ScoreFn, x: Tensor, generator: torch.Generator, *, all_states: bool
         ) -> Tensor:
@@ -243,7 +246,7 @@ class Generation(ScoreEstimator):
                 return annealed_langevin(
                     score_fn,
                     x,
-                    self._chain_sigmas(),
+                    levels,
                     n_steps_per_level=n_steps,
                     step_size=self.step_size,
                     generator=generator,

@@ -122,8 +122,8 @@ class Latent(ScoreEstimator):
             Bits a feature, in the units of X. Of whole numbers that were dequantised with noise of
             the width 1 they are a bound of the bits that the numbers need.
         """
-        d = (~self.constant_).sum() if hasattr(self, "constant_") else 1
-        bits: Array = -self.score_samples(X) / (d * math.log(2))
+        log_density = self.score_samples(X)
+        bits: Array = -log_density / ((~self.constant_).sum() * math.log(2))
         return bits
 
     def held_out_nll(self, X: Any, sample_weight: Any = None) -> float:
