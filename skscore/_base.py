@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from skscore._batches import Rows
@@ -34,6 +34,7 @@ from skscore._validation import (
     check_module,
     check_n_samples,
     check_sigma,
+    check_weights,
     collapse_duplicates,
     draw_seed,
     split_rows,
@@ -41,7 +42,7 @@ from skscore._validation import (
 )
 from skscore.networks import PreconditionedScore, ScoreMLP
 
-__all__ = ["ScoreEstimator", "check_weights"]
+__all__ = ["ScoreEstimator"]
 
 # Rows whose loss is recorded where none are held out.
 _WATCHED_ROWS = 1024
@@ -394,13 +395,3 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
 
     def _sampling_remedy(self) -> str:
         return "The sampler diverged; use a smaller step_size."
-
-
-def check_weights(sample_weight: Any, X: Array) -> Array | None:
-    """Return the weights of the rows of X, not negative, or None for equal ones."""
-    if sample_weight is None:
-        return None
-    checked: Array = _check_sample_weight(
-        sample_weight, X, dtype=np.float64, ensure_non_negative=True
-    )
-    return checked

@@ -12,9 +12,9 @@ import torch
 from sklearn.utils.validation import check_array, check_is_fitted
 from torch import Tensor
 
-from skscore._base import ScoreEstimator, check_weights
+from skscore._base import ScoreEstimator
 from skscore._inference import in_parts, to_numpy
-from skscore._validation import Array, torch_generator, warn
+from skscore._validation import Array, check_weights, torch_generator, warn
 from skscore.divergence import rademacher
 from skscore.exceptions import OverfittingWarning
 from skscore.gaussians import GaussianScore

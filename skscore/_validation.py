@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight
 
 __all__ = [
     "Array",
@@ -23,6 +24,7 @@ __all__ = [
     "check_module",
     "check_n_samples",
     "check_sigma",
+    "check_weights",
     "collapse_duplicates",
     "draw_seed",
     "fold_rows",
@@ -89,6 +91,16 @@ def check_sigma(sigma: Any, n_rows: int, name: str = "sigma") -> Array:
             f"{name}={sigma!r} is not a standard deviation; give positive finite numbers."
         )
     return np.broadcast_to(levels.reshape(-1, 1), (n_rows, 1)).copy()
+
+
+def check_weights(sample_weight: Any, X: Array) -> Array | None:
+    """Return the weights of the rows of X, not negative, or None for equal ones."""
+    if sample_weight is None:
+        return None
+    checked: Array = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    return checked
 
 
 def collapse_duplicates(X: Array, sample_weight: Array | None) -> tuple[Array, Array]:

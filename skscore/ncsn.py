@@ -22,7 +22,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from skscore._base import ScoreEstimator, check_weights
+from skscore._base import ScoreEstimator
 from skscore._batches import Rows
 from skscore._copying import LatestOriginal
 from skscore._generation import SAMPLERS, Generation
@@ -35,6 +35,7 @@ from skscore._validation import (
     Array,
     RandomState,
     check_device,
+    check_weights,
     collapse_duplicates,
     draw_seed,
     torch_generator,
