@@ -24,6 +24,7 @@ from skscore._container import Container
 from skscore._inference import implicit_losses, in_parts, probe_error, to_numpy
 from skscore._losses import RowLoss
 from skscore._selection import Latest, LowestLoss, Selection
+from skscore._threads import seeded_globally
 from skscore._training import EMA_DECAY, ScoreNet, Trained, TrainingPlan, load_weights, train
 from skscore._typing import ScoreFn
 from skscore._units import UnitsMixin
@@ -46,12 +47,15 @@ __all__ = ["ScoreEstimator"]
 
 # Rows whose loss is recorded where none are held out.
 _WATCHED_ROWS = 1024
+# One thread is as fast as two up to here, and much faster where the cores are busy.
+_WIDTH_OF_ONE_THREAD = 128
 
 
 class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
     """What the score-based estimators have in common."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "dequantize": [StrOptions({"auto"}), Real, "array-like", None],
         "hidden_units": [StrOptions({"auto"}), "array-like"],
         "module": [callable, None],
         "parametrization": [StrOptions({"preconditioned", "score"})],
@@ -97,6 +101,12 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
             If a parameter or X is out of its range: NaN or infinite values, strings, too few rows,
             rows that are all equal, or a loss that is not finite from the start.
         """
+        z, weights, device = self._begin_fit(X, sample_weight)
+        self._learn(z, weights, draw_seed(self.random_state), device)
+        return self
+
+    def _begin_fit(self, X: Any, sample_weight: Any) -> tuple[Array, Array, torch.device]:
+        """Check what was given; return distinct rows in the units of z, their weights, a device."""
         self._check_parameters()
         device = check_device(self.device)
         given = X
@@ -106,8 +116,7 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
         values, weights = collapse_duplicates(X, sample_weight)
         self.container_ = Container.of(given)
         self._fit_units(values, weights)
-        self._learn(self._to_z(values), weights, draw_seed(self.random_state), device)
-        return self
+        return self._to_z(values), weights, device
 
     def _check_parameters(self) -> None:
         validate_parameter_constraints(
@@ -164,6 +173,7 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
             seed=seed,
             noise_name=self._noise_name(),
             ema_decay=self._ema_decay(),
+            n_threads=self._n_threads(len(z)),
         )
         loss = self._make_loss(rows, math.sqrt(np.mean(np.diag(self.covariance_))))
         trained = train(module.to(device), loss, rows, watched, plan, selection)
@@ -186,9 +196,8 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
 
     def _build_module(self, spread: Array, n_rows: int, seed: int) -> nn.Module:
         d = len(spread)
-        # The initial weights come from torch's global generator, which is given back unchanged.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        # The initial weights come from torch's global generator.
+        with seeded_globally(seed, alone=True):
             if self.module is not None:
                 raw = check_module(self.module, d, self._n_outputs(d))
             else:
@@ -210,6 +219,11 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
             )
         return tuple(int(w) for w in widths)
 
+    def _n_threads(self, n_rows: int) -> int | None:
+        """Return the threads of a training: one for small networks of the package's own."""
+        small = self.module is None and max(self._hidden_units(n_rows)) <= _WIDTH_OF_ONE_THREAD
+        return 1 if small else None
+
     # What a subclass decides.
 
     _sigma_conditioned = False
@@ -228,9 +242,6 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
         """Return the fitted score function, in the units of z."""
         module: nn.Module = self.net_.module_
         return module
-
-    def _find_rounding(self, X: Array, sample_weight: Array | None) -> None:
-        """Look for rounded columns, before rows are collapsed."""
 
     def _make_loss(self, rows: Rows, sigma_data: float) -> RowLoss:
         raise TypeError(f"{type(self).__name__} does not say what its network is trained on.")
@@ -288,6 +299,10 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
 
     def _tensor(self, values: Array) -> Tensor:
         return torch.tensor(values, dtype=torch.float64, device=check_device(self.device))
+
+    def _smoothed_tensors(self, z: Array, weights: Array, seed: int) -> tuple[Tensor, Tensor]:
+        rows, w = self._smoothed(z, weights, seed, as_sample=True)
+        return self._tensor(rows), self._tensor(w)
 
     def _score_function(self, X: Any, sigma: Any) -> Array:
         X = self._check_X(X)
@@ -354,7 +369,8 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         X : ndarray or DataFrame of shape (n_samples, n_features)
-            Like the training data: the same container, columns and dtypes, integers rounded.
+            Like the training data: the same container, columns and dtypes, integers rounded, and
+            columns with noise in their steps brought back to these.
 
         Raises
         ------
@@ -369,10 +385,32 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
         return self.container_.wrap(self._rows_of(self._draw(n_samples, generator)))
 
     def _rows_of(self, z: Tensor) -> Array:
-        """Return drawn rows in the units of X; raise if they are not finite."""
+        """Return drawn rows in the units of X, rounded columns on their steps."""
+        return self._to_steps(self._from_z(to_numpy(self._before_rounding(self._finite(z)))))
+
+    def _finite(self, z: Tensor) -> Tensor:
+        """Return what a sampler gave; raise if it is not finite."""
         if not torch.isfinite(z).all():
             raise FloatingPointError(self._sampling_remedy())
-        return self._from_z(to_numpy(z))
+        return z
+
+    def _before_rounding(self, z: Tensor) -> Tensor:
+        """Take the variance out of drawn rows that the noise in steps, and rounding, put in.
+
+        x + δ(U - ½) has δ²/12 more variance than x, and rounding to steps of δ adds as much to what
+        is smooth (Sheppard 1898). The step z + δ²/12 ∇log p(z) takes out both.
+        """
+        steps = np.where(np.isnan(self.rounding_origins_), 0.0, self.rounding_steps_)
+        widths = (steps / self.scale_)[~self.constant_]
+        if not widths.any():
+            return z
+        level = self._level_of_steps(float(widths.max()) / math.sqrt(12))
+        score = self._score_fn()(z, torch.full_like(z[:, :1], level))
+        return z + self._tensor(widths**2 / 12) * score
+
+    def _level_of_steps(self, deviation: float) -> float:
+        """Return the noise level at which rows with noise of a standard deviation are read."""
+        return self._score_sigma()
 
     def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
         """Draw rows in the units of z."""

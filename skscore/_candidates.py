@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skscore._inference import implicit_losses, in_parts, scores_and_traces, to_numpy
+from skscore._inference import implicit_path, in_parts, scores_and_traces, to_numpy
 from skscore._typing import ScoreFn
 from skscore._validation import Array
 from skscore.divergence import exact_divergence
@@ -172,12 +172,13 @@ def _clean_terms(fold: Fold) -> tuple[Array, Array]:
 
 def best_level(folds: Sequence[Fold], levels: Sequence[float]) -> float:
     """Return the noise level at which the last models of the folds have the least implicit J."""
-    total = np.zeros(len(levels))
-    for fold in folds:
-        for i, level in enumerate(levels):
-            sigma = torch.full_like(fold.x[:, :1], level)
-            losses, _ = implicit_losses(fold.models[-1], fold.x, sigma)
-            total[i] += fold.weights @ to_numpy(losses)
+    total = np.sum(
+        [
+            fold.weights.sum() * implicit_path(fold.models[-1], fold.x, fold.weights, levels)
+            for fold in folds
+        ],
+        axis=0,
+    )
     return float(levels[int(total.argmin())])
 
 

@@ -123,7 +123,7 @@ class DensityModels(LangevinEstimator):
         self.sigma_ = float(self.sigma) if self._learns_blurred() else 0.0
         selection = super()._learn(z, weights, seed, device)
         if self.model_ not in MIXTURES:
-            rows, w = self._smoothed(z, weights, seed)
+            rows, w = self._smoothed(z, weights, seed, as_sample=True)
             if self.model_ in UNNORMALIZED:
                 self._normalize(rows, w, seed)
             self._warn_of_modes(rows, w, seed)
@@ -178,7 +178,7 @@ class DensityModels(LangevinEstimator):
             module = self._new_module(len(z), seed + k, start)
             trained.append(self._train(module, z, weights, split, seed + k, device, selection))
             train, valid = split
-            x, w = self._closed_form_rows(z[train], weights[train], seed)
+            x, w = self._smoothed_tensors(z[train], weights[train], seed)
             fraction = self.validation_fraction
             forms = [fit_closed_form(m, x, w, fraction, seed) for m in CLOSED_FORM]
             rows, w_valid = self._smoothed(z[valid], weights[valid], seed)
@@ -195,7 +195,7 @@ class DensityModels(LangevinEstimator):
         if self.model_ in CLOSED_FORM:
             return self._keep_closed_form(z, weights, seed)
         share = results["stack_weights"] if self.model_ == "stack" else np.eye(len(names))[-1]
-        x, w = self._closed_form_rows(z, weights, seed)
+        x, w = self._smoothed_tensors(z, weights, seed)
         components = [
             fit_closed_form(m, x, w, self.validation_fraction, seed)
             for m, kept in zip(CLOSED_FORM, share, strict=False)
@@ -211,16 +211,12 @@ class DensityModels(LangevinEstimator):
         self.best_step_ = max(fit.best_step for fit in trained)
         return Latest()
 
-    def _closed_form_rows(self, z: Array, weights: Array, seed: int) -> tuple[Tensor, Tensor]:
-        rows, w = self._smoothed(z, weights, seed)
-        return self._tensor(rows), self._tensor(w)
-
     def _noise_conditional(self) -> bool:
         """Whether a network learns many noise levels, of which held-out rows choose one."""
         return self.objective == "auto" and self.model in ("auto", "stack")
 
     def _keep_closed_form(self, z: Array, weights: Array, seed: int) -> Selection:
-        x, w = self._closed_form_rows(z, weights, seed)
+        x, w = self._smoothed_tensors(z, weights, seed)
         fraction = self.validation_fraction
         self.closed_form_ = fit_closed_form(self.model_, x, w, fraction, seed)
         self.n_steps_ = self.best_step_ = 0

@@ -126,7 +126,8 @@ class Generation(ScoreEstimator):
         Returns
         -------
         X : ndarray or DataFrame of shape (n_samples, n_features)
-            Like the training data: the same container, columns and dtypes, integers rounded.
+            Like the training data: the same container, columns and dtypes, integers rounded, and
+            columns with noise in their steps brought back to these.
         trajectory : ndarray of shape (n_states, n_samples, n_features)
             Only with ``return_trajectory``: the states of the solver, from the start to the rows.
 

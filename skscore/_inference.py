@@ -5,6 +5,7 @@ the last one filled up, and the result for a row does not depend on the rows tha
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,7 +15,15 @@ from skscore._typing import ScoreFn
 from skscore._validation import Array, torch_generator
 from skscore.divergence import EXACT_TRACE_MAX, exact_divergence, probed_divergence, rademacher
 
-__all__ = ["PART", "implicit_losses", "in_parts", "probe_error", "scores_and_traces", "to_numpy"]
+__all__ = [
+    "PART",
+    "implicit_losses",
+    "implicit_path",
+    "in_parts",
+    "probe_error",
+    "scores_and_traces",
+    "to_numpy",
+]
 
 PART = 256
 _PROBES = 64  # where the trace is not exact
@@ -27,6 +36,13 @@ def implicit_losses(score_fn: ScoreFn, x: Tensor, sigma: Tensor) -> tuple[Tensor
     """
     scores, traces, deviations = scores_and_traces(score_fn, x, sigma)
     return scores.square().sum(1) + 2 * traces, 2 * deviations
+
+
+def implicit_path(score_fn: ScoreFn, x: Tensor, weights: Array, sigmas: Sequence[float]) -> Array:
+    """Return the mean of ‖s‖² + 2 tr ∇s over rows (n, d) of weights (n,) at each noise level."""
+    losses = [implicit_losses(score_fn, x, torch.full_like(x[:, :1], s))[0] for s in sigmas]
+    means: Array = np.average(to_numpy(torch.stack(losses)), axis=1, weights=weights)
+    return means
 
 
 def scores_and_traces(score_fn: ScoreFn, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:

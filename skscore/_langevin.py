@@ -22,9 +22,7 @@ from skscore._batches import Rows
 from skscore._chains import DISAGREEMENT, SamplingReport, run_chains
 from skscore._losses import DenoisingLoss, RowLoss
 from skscore._selection import LatestNearLowest, Selection
-from skscore._ties import find_ties, resolve_dequantize, tied_values_message
 from skscore._validation import Array, warn
-from skscore.exceptions import TiedValuesWarning
 from skscore.noise import FixedSigma
 
 __all__ = ["LangevinEstimator", "chain_lengths", "n_chains_for"]
@@ -41,7 +39,6 @@ class LangevinEstimator(ScoreEstimator):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **ScoreEstimator._parameter_constraints,
         "sigma": [Interval(Real, 0, None, closed="neither")],
-        "dequantize": [StrOptions({"auto"}), Real, "array-like", None],
         "n_sampling_steps": [Interval(Integral, 1, None, closed="left")],
         "step_size": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
     }
@@ -51,17 +48,6 @@ class LangevinEstimator(ScoreEstimator):
 
     def _score_sigma(self) -> float:
         return self.sigma_
-
-    def _find_rounding(self, X: Array, sample_weight: Array | None) -> None:
-        ties = find_ties(X, sample_weight)
-        self.rounding_steps_ = resolve_dequantize(self.dequantize, ties, X.shape[1])
-        names = getattr(self, "feature_names_in_", None)
-        message = tied_values_message(ties, self.rounding_steps_, names)
-        if message:
-            warn(message, TiedValuesWarning)
-
-    def _rounding_steps(self) -> Array | None:
-        return self.rounding_steps_
 
     def _make_loss(self, rows: Rows, sigma_data: float) -> RowLoss:
         return DenoisingLoss(FixedSigma(self.sigma_), sigma_data, mirrored=True)

@@ -212,7 +212,7 @@ class Latent(ScoreEstimator):
         rows = in_parts(
             lambda z, sigma: flow_decode(model, z, sigmas, prior), z, torch.zeros_like(z[:, :1])
         )
-        return self.container_.wrap(self._rows_of(rows))
+        return self.container_.wrap(self._from_z(to_numpy(self._finite(rows))))
 
     def interpolate(self, a: Any, b: Any, n_points: int = 10) -> Any:
         """Return rows on the way from one row to another, through the latent Gaussian.

@@ -8,10 +8,9 @@ The network of a stack is trained for half of the usual steps at three times the
 rate: what it learns late, of small σ on few rows, the mixture knows.
 """
 
-import torch
 from torch import Tensor, nn
 
-from skscore._validation import Array, torch_generator
+from skscore._validation import torch_generator
 from skscore.gaussians import fit_gaussian_mixture
 from skscore.noise import geometric_sigmas
 from skscore.stacking import StackedScore, denoising_weights
@@ -25,9 +24,9 @@ _NOISY_ROWS = 10_000  # at each level, for the weights
 
 def stack_with_mixture(
     network: nn.Module,
-    x: Tensor,
-    weights: Tensor,
-    split: tuple[Array, Array],
+    seen: tuple[Tensor, Tensor],
+    unseen: tuple[Tensor, Tensor],
+    together: tuple[Tensor, Tensor],
     sigma_range: tuple[float, float],
     seed: int,
 ) -> StackedScore:
@@ -36,27 +35,25 @@ def stack_with_mixture(
     Parameters
     ----------
     network : torch.nn.Module
-        The score function, trained on the first rows of the split.
-    x, weights : Tensor of shape (n, d), (n,)
-        All rows, in the units of the network, with their weights.
-    split : tuple of two ndarrays
-        Indices of the rows trained on and of those held out.
+        The score function.
+    seen, unseen, together : tuples of two Tensors, of shape (n, d) and (n,)
+        Rows in the units of the network, with their weights: those that it was trained on, those
+        that were held out, and both.
     sigma_range : tuple of float
         The smallest and the largest noise level of the network.
     seed : int
         Decides the starts of the mixture and the noise.
     """
-    train, valid = (torch.from_numpy(index).to(x.device) for index in split)
     lowest, highest = sigma_range
+    x, weights = unseen
     sigmas = geometric_sigmas(highest, lowest, _N_LEVELS).flip(0).to(x)
-    unseen = fit_gaussian_mixture(x[train], weights[train], seed=seed)
-    n_draws = 2 * max(1, min(32, _NOISY_ROWS // (2 * len(valid))))
+    n_draws = 2 * max(1, min(32, _NOISY_ROWS // (2 * len(x))))
     w = denoising_weights(
-        [network, unseen],
-        x[valid],
-        weights[valid],
+        [network, fit_gaussian_mixture(*seen, seed=seed)],
+        x,
+        weights,
         sigmas,
         torch_generator(seed, x.device),
         n_draws=n_draws,
     )
-    return StackedScore([network, fit_gaussian_mixture(x, weights, seed=seed)], sigmas, w)
+    return StackedScore([network, fit_gaussian_mixture(*together, seed=seed)], sigmas, w)

@@ -46,7 +46,9 @@ __all__ = [
     "dequantize",
     "find_ties",
     "resolve_dequantize",
+    "step_origins",
     "tied_values_message",
+    "to_steps",
 ]
 
 Array = NDArray[Any]
@@ -57,6 +59,8 @@ _FEW_IN_ATOM = 5
 _JUDGED_ROWS = 10_000
 _LOG10_CHANCE = -9
 _NAMED = 10
+_OFF_STEP = 0.01  # of a step: as near as float32 has it
+_DIGITS = 14
 
 
 @dataclass(frozen=True)
@@ -198,6 +202,69 @@ def dequantize(X: Array, steps: Array, generator: np.random.RandomState) -> Arra
     return smooth
 
 
+def step_origins(X: Array, steps: Array) -> Array:
+    """Return one value of each column whose values all lie whole steps apart, NaN for others.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Rows.
+    steps : ndarray of shape (n_features,)
+        δ of each column, 0 for none.
+
+    Returns
+    -------
+    origins : ndarray of shape (n_features,)
+        The least value of the column.
+
+    Examples
+    --------
+    >>> step_origins(np.array([[0.3, 1.0], [0.5, 2.5]]), np.array([0.1, 1.0]))
+    array([0.3, nan])
+    """
+    origins = np.full(X.shape[1], np.nan)
+    for j in np.flatnonzero(steps > 0):
+        lowest = X[:, j].min()
+        k = (X[:, j] - lowest) / steps[j]
+        if np.abs(k - np.rint(k)).max() < _OFF_STEP:
+            origins[j] = _decimal(lowest) if _is_single(X[:, j]) else lowest
+    return origins
+
+
+def to_steps(X: Array, steps: Array, origins: Array) -> Array:
+    """Move the values of rounded columns to the nearest step.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Rows; they are left as they are.
+    steps : ndarray of shape (n_features,)
+        δ of each column, 0 for none.
+    origins : ndarray of shape (n_features,)
+        A value of each column that lies on a step, NaN to leave the column as it is.
+
+    Returns
+    -------
+    X_rounded : ndarray of shape (n_samples, n_features)
+
+    Examples
+    --------
+    >>> to_steps(np.array([[0.53, 1.2]]), np.array([0.1, 1.0]), np.array([0.3, np.nan]))
+    array([[0.5, 1.2]])
+    """
+    rounded = X.copy()
+    for j in np.flatnonzero((steps > 0) & ~np.isnan(origins)):
+        multiples = np.rint((X[:, j] - origins[j]) / steps[j])
+        values, inverse = np.unique(origins[j] + steps[j] * multiples, return_inverse=True)
+        # 3 · 0.1 is not the 0.3 of the data in its last bit.
+        size = np.maximum(np.abs(values), max(abs(origins[j]), steps[j]))
+        decimals = _DIGITS - np.ceil(np.log10(size)).astype(int)
+        short = np.array([round(float(v), int(k)) for v, k in zip(values, decimals, strict=True)])
+        near = (10.0**-decimals < steps[j] / 4) & (np.abs(short - values) <= 4 * np.spacing(size))
+        rounded[:, j] = (np.where(near, short, values) + 0.0)[inverse]  # no -0.0
+    return rounded
+
+
 def tied_values_message(
     ties: Sequence[ColumnTies], steps: Array, feature_names: Sequence[str] | None = None
 ) -> str:
@@ -250,7 +317,9 @@ def tied_values_message(
 
 def _column_ties(column: Array) -> ColumnTies:
     n = len(column)
-    if n == 0 or column.std() <= 10 * np.finfo(np.float64).eps * abs(column.mean()):
+    with np.errstate(over="ignore"):
+        spread = column.std() if n else 0.0
+    if n == 0 or spread <= 10 * np.finfo(np.float64).eps * abs(column.mean()):
         return ColumnTies(tied=False, repeated=0.0, step=0.0, atoms={})
     values, counts = np.unique(column, return_counts=True)
     is_atom = counts >= max(n * _SHARE, _FEW_IN_ATOM)
@@ -275,7 +344,7 @@ def _common_step(values: Array) -> float:
             apart = gaps > slack
             step = _fit_step(gaps[apart], slack[apart], q)
             if step > 0:
-                return step
+                return _shortest(step, gaps[apart], slack[apart])
     return 0.0
 
 
@@ -293,7 +362,29 @@ def _fit_step(gaps: Array, slack: Array, q: int) -> float:
         step = (weights * multiples) @ gaps / ((weights * multiples) @ multiples)
     log10_chance = np.minimum(np.log10(2 * slack / step), 0)
     by_chance = log10_chance.sum() - log10_chance.min() > _LOG10_CHANCE
-    return 0.0 if by_chance or np.any(np.abs(gaps - multiples * step) > slack) else float(step)
+    return float(step) if not by_chance and _divides(step, gaps, slack) else 0.0
+
+
+def _divides(step: float, gaps: Array, slack: Array) -> bool:
+    """Whether all gaps are multiples of the step, within their slack."""
+    return bool(np.all(np.abs(gaps - np.rint(gaps / step) * step) <= slack))
+
+
+def _shortest(step: float, gaps: Array, slack: Array) -> float:
+    """Return the step with the fewest decimals that still divides all gaps."""
+    rounded = (float(f"{step:.{digits}g}") for digits in range(1, _DIGITS))
+    return next((short for short in rounded if _divides(short, gaps, slack)), step)
+
+
+def _is_single(column: Array) -> bool:
+    """Whether all values are numbers of single precision."""
+    with np.errstate(over="ignore"):
+        return bool((column.astype(np.float32) == column).all())
+
+
+def _decimal(value: float) -> float:
+    """Return the decimal that a number of single precision was written as."""
+    return float(str(np.float32(value)))
 
 
 def _describe(column: ColumnTies) -> str:

@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 from skscore._batches import Batch, BatchIterator, Rows, ValidationIterator
 from skscore._losses import RowLoss
 from skscore._selection import VALIDATIONS, Selection
+from skscore._threads import seeded_globally, torch_threads
 from skscore._validation import Array, torch_generator, warn
 
 __all__ = ["EMA_DECAY", "ScoreNet", "Trained", "TrainingPlan", "load_weights", "train"]
@@ -62,6 +63,8 @@ class TrainingPlan:
         What the error for a diverging loss says of the noise level.
     ema_decay : float
         β, the largest share of the old average that a step keeps.
+    n_threads : int or None
+        Threads of torch; None leaves the number that is set.
     """
 
     max_steps: int
@@ -73,6 +76,7 @@ class TrainingPlan:
     seed: int
     noise_name: str
     ema_decay: float = EMA_DECAY
+    n_threads: int | None = None
 
 
 class MovingAverage(Callback):
@@ -257,9 +261,8 @@ def train(
     """
     budget = Budget(plan, selection)
     net = _build_net(module, loss, watched, plan, budget)
-    with torch.random.fork_rng(devices=[]):
-        # Dropout and the like draw from torch's global generator, which is given back unchanged.
-        torch.manual_seed(plan.seed)
+    # Dropout and the like draw from torch's global generator.
+    with torch_threads(plan.n_threads), seeded_globally(plan.seed):
         net.fit(rows, None)
     if not budget.ended_:
         # skorch takes every KeyboardInterrupt for an early stop; this one was the user's, or that

@@ -11,15 +11,24 @@ A feature that is constant in training carries no density. Its blurred score is 
 
 A column that is rounded to steps δ is learnt as x + δ(U - ½), U ~ U(0, 1), whose variance is larger
 by δ²/12 (:mod:`skscore._ties`). The noise is drawn afresh in every batch of a training; where rows
-are read once, each is copied with noise of its own until there are enough.
+are read once, each is copied with noise of its own until there are enough. Rows that are drawn go
+back to the nearest step, where the rows that were learnt from lie on steps.
 """
 
 from typing import Any
 
 import numpy as np
 
-from skscore._ties import dequantize
-from skscore._validation import Array
+from skscore._ties import (
+    dequantize,
+    find_ties,
+    resolve_dequantize,
+    step_origins,
+    tied_values_message,
+    to_steps,
+)
+from skscore._validation import Array, warn
+from skscore.exceptions import TiedValuesWarning
 
 __all__ = ["UnitsMixin"]
 
@@ -27,16 +36,29 @@ _ENOUGH_ROWS = 5000
 
 
 class UnitsMixin:
-    """Centre and scale of each feature."""
+    """Centre and scale of each feature, and the steps of rounded ones."""
 
     standardize: bool
+    dequantize: Any
     mean_: Array
     scale_: Array
     constant_: Array
+    rounding_steps_: Array
+    rounding_origins_: Array
 
-    def _rounding_steps(self) -> Array | None:
-        """Return the widths δ of the noise, one a feature, or None."""
-        return None
+    def _find_rounding(self, X: Array, sample_weight: Array | None) -> None:
+        """Find the steps δ of the columns, before rows are collapsed; warn of ties without."""
+        ties = find_ties(X, sample_weight)
+        self.rounding_steps_ = resolve_dequantize(self.dequantize, ties, X.shape[1])
+        rows = X if sample_weight is None else X[sample_weight > 0]
+        self.rounding_origins_ = step_origins(rows, self.rounding_steps_)
+        names = getattr(self, "feature_names_in_", None)
+        message = tied_values_message(ties, self.rounding_steps_, names)
+        if message:
+            self._report_ties(message)
+
+    def _report_ties(self, message: str) -> None:
+        warn(message, TiedValuesWarning)
 
     def _fit_units(self, values: Array, weights: Array) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -55,9 +77,7 @@ class UnitsMixin:
             )
         # A mean of equal numbers can be off in its last bit, which would show in the samples.
         self.mean_ = np.where(self.constant_, values[0], mean)
-        steps = self._rounding_steps()
-        if steps is not None:
-            variance = variance + steps**2 / 12
+        variance = variance + self.rounding_steps_**2 / 12
         varying = np.where(self.constant_, 1.0, np.sqrt(variance))
         self.scale_ = varying if self.standardize else np.ones_like(varying)
 
@@ -69,18 +89,28 @@ class UnitsMixin:
         X[:, ~self.constant_] += z * self.scale_[~self.constant_]
         return X
 
+    def _to_steps(self, X: Array) -> Array:
+        """Bring drawn rows to the steps of rounded columns."""
+        return to_steps(X, self.rounding_steps_, self.rounding_origins_)
+
     def _widths_z(self) -> Array:
         """Return the widths of the noise of the varying features, in the units of z."""
-        steps = self._rounding_steps()
-        widths = np.zeros_like(self.scale_) if steps is None else steps / self.scale_
-        return widths[~self.constant_]
+        widths: Array = (self.rounding_steps_ / self.scale_)[~self.constant_]
+        return widths
 
-    def _smoothed(self, z: Array, weights: Array, seed: int) -> tuple[Array, Array]:
-        """Return rows with noise in the steps of rounded columns, several for each of few rows."""
+    def _smoothed(
+        self, z: Array, weights: Array, seed: int, *, as_sample: bool = False
+    ) -> tuple[Array, Array]:
+        """Return rows with noise in the steps of rounded columns, several for each of few rows.
+
+        As a sample they are about as many as there were rows before those that repeat were
+        collapsed, for what counts rows, or sees that columns without noise repeat.
+        """
         widths = self._widths_z()
         if not widths.any():
             return z, weights
-        n_copies = max(1, -(-_ENOUGH_ROWS // len(z)))
+        enough = min(_ENOUGH_ROWS, round(weights.sum())) if as_sample else _ENOUGH_ROWS
+        n_copies = max(1, -(-enough // len(z)))
         copies = np.repeat(z, n_copies, axis=0)
         smooth: Any = dequantize(copies, widths, np.random.RandomState(seed))
         return smooth, np.repeat(weights / n_copies, n_copies)

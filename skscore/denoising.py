@@ -102,6 +102,9 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
         The noise level of the fit.
     rounding_steps_ : ndarray of shape (n_features,)
         Widths of the uniform noise of ``dequantize``, in the units of X.
+    rounding_origins_ : ndarray of shape (n_features,)
+        A value of each column with noise from which all its values are whole steps away, NaN where
+        there is none: to these steps samples are rounded.
     sampling_report_ : SamplingReport
         How the chains of the last `sample` went: ``step_size``, ``split_rhat``.
     score_std_ : float
@@ -126,6 +129,8 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
     >>> estimator.transform([[9.0]]).round(0)  # halfway to the mean: noise and data alike
     array([[7.]])
     """
+
+    sigma: Any
 
     def __init__(
         self,
@@ -171,8 +176,11 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
         self.random_state = random_state
 
     def _learn(self, *args: Any) -> Selection:
-        self.sigma_ = float(self.sigma)
+        self.sigma_ = self._find_sigma()
         return super()._learn(*args)
+
+    def _find_sigma(self) -> float:
+        return float(self.sigma)
 
     def score_function(self, X: Any, sigma: float | None = None) -> Array:
         """Return the score of the blurred density, ∇ log p_σ(x), in the units of X.

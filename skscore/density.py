@@ -163,6 +163,9 @@ class ScoreMatchingDensity(DensityModels):
         The noise level at which the network is read, of "auto" and "stack".
     rounding_steps_ : ndarray of shape (n_features,)
         Widths of the uniform noise of ``dequantize``, in the units of X.
+    rounding_origins_ : ndarray of shape (n_features,)
+        A value of each column with noise from which all its values are whole steps away, NaN where
+        there is none: to these steps samples are rounded.
     log_normalizer_, log_normalizer_std_ : float
         log Z of the energy in standardised units, and its standard error; of energies and kernels.
     effective_sample_size_ : float

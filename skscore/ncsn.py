@@ -30,6 +30,14 @@ from skscore._latent import Latent
 from skscore._losses import WEIGHTINGS, DenoisingLoss, RowLoss
 from skscore._noise_stack import STACK_LR_FACTOR, STACK_STEPS_FACTOR, stack_with_mixture
 from skscore._selection import Selection
+from skscore._sigma_path import (
+    FoldNetwork,
+    choose,
+    geometric_levels,
+    score_path,
+    shuffled_folds,
+    standard_errors,
+)
 from skscore._training import EMA_DECAY
 from skscore._validation import (
     Array,
@@ -60,6 +68,7 @@ _WATCH_STEPS = 16
 _WATCHED_DRAWS = 400
 _WATCHED_ROWS_MAX = 10_000
 _LR = 5e-3
+_CV_ENDS, _CV_LEVELS, _CV_FOLDS = (0.005, 0.5), 12, 5  # of sigma_min, in standard deviations
 _PROCESSES = {
     "edm": EDM,
     "ve": VarianceExploding,
@@ -82,9 +91,13 @@ class NCSNGenerator(Generation, Latent):
         "score" is the network. "stack" is, at every noise level, the convex combination of a
         network and of a Gaussian mixture (components by BIC) that denoises held-out rows best:
         on few rows better scores in fewer steps, but samples hardly differ, or are a little worse.
-    sigma_min : float, default=0.02
+    sigma_min : float or "cv", default=0.02
         The smallest noise level, in units of the standard deviation of each feature with
-        ``standardize=True``, in those of X without. Not read where ``noise`` is an object.
+        ``standardize=True``, in those of X without. "cv" chooses it, as `DenoisingScoreEstimatorCV`
+        does, among 12 levels between 0.005 and 0.5 standard deviations, as the one whose score is
+        nearest to that of the data: for `score_function`, `score` and densities, at the cost of
+        five short trainings. Samples end with a denoising step there, which takes out details
+        finer than it. Not read where ``noise`` is an object.
     sigma_max : float or "auto", default=10.0
         The largest noise level. "auto" is the largest distance between two rows, technique 1 of
         [5]_, seen on up to 2000 rows. Not read where ``noise`` is an object.
@@ -103,6 +116,11 @@ class NCSNGenerator(Generation, Latent):
         The weight of the loss at σ: "edm" that of [2]_, under which the loss of Gaussian data is
         alike at all levels; "ncsn" σ², as in [1]_; "likelihood" that of [6]_, a bound of the
         likelihood whatever the process.
+    dequantize : "auto", float, array-like of shape (n_features,) or None, default="auto"
+        Width of the uniform noise that is added to rounded columns, afresh in each batch: their
+        values are learnt as the density of what they were before rounding, and `sample` rounds
+        again. "auto" finds the columns and their steps; a number is the step of every column, an
+        array that of each, 0 for none. Columns that repeat values and get no noise are warned of.
     sampler : str, solver or callable, default="dpm_solver"
         "dpm_solver" [3]_, "heun" and "rk45", the probability flow with steps of order two and with
         steps as the error asks, are deterministic from their start on; "edm" is "heun" with fresh
@@ -179,6 +197,9 @@ class NCSNGenerator(Generation, Latent):
         The network, the mixture and their weights at 12 noise levels, of ``model="stack"``.
     sigma_min_, sigma_max_ : float
         The range of noise levels that was learnt.
+    sigmas_, score_path_, score_path_std_ : ndarrays
+        Only with ``sigma_min="cv"``: the noise levels it was chosen from, (12,), the held-out score
+        of each fold at each, (5, 12), and the standard error of its mean over folds, (12,).
     n_levels_ : int or None
         The number of noise levels trained on, None for a continuous range.
     copy_rate_ : float
@@ -190,6 +211,11 @@ class NCSNGenerator(Generation, Latent):
         Features that did not vary in training: they are sampled as the constant.
     covariance_ : ndarray of shape (n_varying, n_varying)
         Covariance of the varying features in standardised units.
+    rounding_steps_ : ndarray of shape (n_features,)
+        Widths of the uniform noise of ``dequantize``, in the units of X.
+    rounding_origins_ : ndarray of shape (n_features,)
+        A value of each column with noise from which all its values are whole steps away, NaN where
+        there is none: to these steps samples are rounded.
     validation_curve_ : ndarray of shape (n_validations, 2)
         Step and loss of each validation; the loss is that of held-out rows with
         ``early_stopping="loss"``, of rows trained on otherwise.
@@ -241,7 +267,7 @@ class NCSNGenerator(Generation, Latent):
         "model": [StrOptions({"score", "stack"})],
         "parametrization": [StrOptions({*PREDICTIONS, "score"})],
         "lr": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
-        "sigma_min": [Interval(Real, 0, None, closed="neither")],
+        "sigma_min": [Interval(Real, 0, None, closed="neither"), StrOptions({"cv"})],
         "sigma_max": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "noise": [StrOptions(set(_PROCESSES)), NoiseProcess],
         "n_levels": [Interval(Integral, 2, None, closed="left"), StrOptions({"auto"}), None],
@@ -256,13 +282,14 @@ class NCSNGenerator(Generation, Latent):
 
     def __init__(
         self,
-        sigma_min: float = 0.02,
+        sigma_min: float | str = 0.02,
         sigma_max: float | str = 10.0,
         *,
         model: str = "score",
         noise: str | NoiseProcess = "edm",
         n_levels: int | str | None = None,
         loss_weighting: str = "edm",
+        dequantize: Any = "auto",
         sampler: str | Callable[..., Tensor] = "dpm_solver",
         n_sampling_steps: int | str = "auto",
         step_size: float | str = "auto",
@@ -289,6 +316,7 @@ class NCSNGenerator(Generation, Latent):
         self.noise = noise
         self.n_levels = n_levels
         self.loss_weighting = loss_weighting
+        self.dequantize = dequantize
         self.sampler = sampler
         self.n_sampling_steps = n_sampling_steps
         self.step_size = step_size
@@ -313,7 +341,11 @@ class NCSNGenerator(Generation, Latent):
         super()._check_parameters()
         if isinstance(self.noise, NoiseProcess):
             self.noise.time_range()  # raises where its parameters are no process
-        elif not isinstance(self.sigma_max, str) and self.sigma_min >= self.sigma_max:
+        elif (
+            not isinstance(self.sigma_min, str)
+            and not isinstance(self.sigma_max, str)
+            and self.sigma_min >= self.sigma_max
+        ):
             raise ValueError(
                 f"sigma_min={self.sigma_min} is not below sigma_max={self.sigma_max}; noise levels "
                 "need a range, 0 < sigma_min < sigma_max."
@@ -325,7 +357,9 @@ class NCSNGenerator(Generation, Latent):
             )
 
     def _learn(self, z: Array, weights: Array, seed: int, device: torch.device) -> Selection:
-        self.sigma_min_, self.sigma_max_ = self._find_range(z)
+        for name in ("sigmas_", "score_path_", "score_path_std_"):  # of an earlier fit
+            self.__dict__.pop(name, None)
+        self.sigma_min_, self.sigma_max_ = self._find_range(z, weights, seed)
         self.n_levels_ = self._find_n_levels(z.shape[1])
         selection = super()._learn(z, weights, seed, device)
         self._note_copies(selection)
@@ -334,19 +368,52 @@ class NCSNGenerator(Generation, Latent):
     def _note_copies(self, selection: Selection) -> None:
         self.copy_rate_ = selection.kept if isinstance(selection, LatestOriginal) else math.nan
 
-    def _find_range(self, z: Array) -> tuple[float, float]:
+    def _find_range(self, z: Array, weights: Array, seed: int) -> tuple[float, float]:
         """Return the smallest and the largest noise level to be learnt."""
         if isinstance(self.noise, NoiseProcess):
             return float(self.noise.sigma_min), float(self.noise.sigma_max)
-        if not isinstance(self.sigma_max, str):
-            return float(self.sigma_min), float(self.sigma_max)
-        highest = largest_distance(torch.from_numpy(z))
-        if highest <= self.sigma_min:
+        if self.sigma_max == "auto":
+            highest, name = largest_distance(torch.from_numpy(z)), "The largest distance of rows"
+        else:
+            highest, name = float(self.sigma_max), "sigma_max"
+        if self.sigma_min == "cv":
+            return self._choose_sigma_min(z, weights, seed, highest), highest
+        lowest = float(self.sigma_min)
+        if highest <= lowest:
             raise ValueError(
-                f"The largest distance between two rows is {highest:.4g}, not above sigma_min="
-                f"{self.sigma_min}; use a smaller sigma_min, or a number for sigma_max."
+                f"{name} is {highest:.4g}, not above sigma_min={lowest:.4g}; use a smaller number "
+                "for sigma_min, or a larger one for sigma_max."
             )
-        return float(self.sigma_min), highest
+        return lowest, highest
+
+    def _choose_sigma_min(self, z: Array, weights: Array, seed: int, highest: float) -> float:
+        """Return the noise level whose score is nearest to that of the data, by held-out rows."""
+        levels = geometric_levels(z, weights, _CV_ENDS, _CV_LEVELS, standardized=self.standardize)
+        self.sigmas_ = levels[levels < highest]
+        if len(self.sigmas_) < 2:
+            raise ValueError(
+                f"sigma_min='cv' chooses among noise levels from {levels[0]:.4g} to "
+                f"{levels[-1]:.4g}, and sigma_max is {highest:.4g}; use a larger sigma_max."
+            )
+        network = FoldNetwork(
+            (float(self.sigmas_[0]), float(self.sigmas_[-1])),
+            self._widths_z(),
+            hidden_units=self.hidden_units,
+            module=self.module,
+            max_steps=self.max_steps,
+            optimizer=self.optimizer,
+            device=self.device,
+            verbose=self.verbose,
+        )
+        folds = shuffled_folds(z, weights, _CV_FOLDS, seed)
+        self.score_path_ = score_path(network, folds, self.sigmas_.tolist(), seed)
+        self.score_path_std_ = standard_errors(self.score_path_)
+        return choose(self.sigmas_, self.score_path_, "min")
+
+    def _report_ties(self, message: str) -> None:
+        if self.sigma_min == "cv" and not isinstance(self.noise, NoiseProcess):
+            raise ValueError(f"No sigma_min can be chosen on these rows: {message}")
+        super()._report_ties(message)
 
     def _find_n_levels(self, n_features: int) -> int | None:
         if self.n_levels == "auto":
@@ -370,13 +437,14 @@ class NCSNGenerator(Generation, Latent):
         self.n_partial_fits_ = 1
         selection = super()._fit_model(z, weights, seed, device)
         if self.model == "stack":
+            seen, unseen = (
+                self._smoothed_tensors(z[part], weights[part], seed)
+                for part in self._split(len(z), seed)
+            )
+            together = self._smoothed_tensors(z, weights, seed)
+            levels = (self.sigma_min_, self.sigma_max_)
             self.stack_ = stack_with_mixture(
-                self.net_.module_,
-                self._tensor(z),
-                self._tensor(weights),
-                self._split(len(z), seed),
-                (self.sigma_min_, self.sigma_max_),
-                seed,
+                self.net_.module_, seen, unseen, together, levels, seed
             )
         return selection
 
@@ -385,6 +453,9 @@ class NCSNGenerator(Generation, Latent):
 
     def _score_sigma(self) -> float:
         return self.sigma_min_
+
+    def _level_of_steps(self, deviation: float) -> float:
+        return min(max(deviation, self.sigma_min_), self.sigma_max_)
 
     def _noise_name(self) -> str:
         return f"sigma_min={self.sigma_min_:.4g}, sigma_max={self.sigma_max_:.4g}"

@@ -13,7 +13,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skscore import DenoisingScoreEstimator, NCSNGenerator, ScoreMatchingDensity
+from skscore import (
+    DenoisingScoreEstimator,
+    DenoisingScoreEstimatorCV,
+    NCSNGenerator,
+    ScoreMatchingDensity,
+)
 
 # The checks fit each estimator about 60 times, which the budget has no part in.
 STEPS = {"max_steps": 10, "batch_size": 32}
@@ -40,12 +45,20 @@ ESTIMATORS = [
     DenoisingScoreEstimator(**STEPS),
     DenoisingScoreEstimator(sigma=0.5, standardize=False, early_stopping=False, **STEPS),
     DenoisingScoreEstimator(parametrization="score", hidden_units=(16,), sigma=1.0, **STEPS),
+    # Of the four distinct rows of some checks a fold has to leave three to train and validate on.
+    DenoisingScoreEstimatorCV(3, **SMALL),
+    DenoisingScoreEstimatorCV([0.2, 1.0], cv=2, selection="1se", early_stopping=False, **SMALL),
     NCSNGenerator(**STEPS),
     NCSNGenerator(0.01, noise="ve", n_levels=10, sampler="annealed_langevin", **SMALL),
     NCSNGenerator(early_stopping="loss", noise="vp", parametrization="noise", lr=1e-3, **SMALL),
     NCSNGenerator(model="stack", **SMALL),
 ]
-DEFAULTS = [ScoreMatchingDensity(), DenoisingScoreEstimator(), NCSNGenerator()]
+DEFAULTS = [
+    ScoreMatchingDensity(),
+    DenoisingScoreEstimator(),
+    DenoisingScoreEstimatorCV(3, cv=2),
+    NCSNGenerator(),
+]
 
 
 @parametrize_with_checks(ESTIMATORS)

@@ -387,3 +387,16 @@ def test_the_error_of_probes_is_reported_above_a_hundred_features():
     narrow = ScoreMatchingDensity(**QUICK).fit(X[:, :3])
     narrow.score(X[:, :3])
     assert narrow.score_std_ == 0
+
+
+@pytest.mark.parametrize("step", [0.3, 1.0])
+def test_rows_drawn_in_rounded_columns_have_the_variance_of_the_data(step):
+    # Noise in the steps and rounding have each put in step²/12, 8 % together at a step of 1.
+    n, rng = 20_000, np.random.RandomState(0)
+    X = np.round(rng.standard_normal((n, 2)) / step) * step
+    density = ScoreMatchingDensity(model="gaussian", random_state=0).fit(X)
+    np.testing.assert_allclose(density.rounding_steps_, step)
+    drawn = density.sample(n, random_state=1)
+    assert set(np.unique(drawn / step).round(6) % 1) == {0.0}
+    # The standard error of a ratio of two variances is √(4/n); a Gaussian leaves (step²/12)².
+    np.testing.assert_allclose(drawn.var(0) / X.var(0), 1, atol=4 * (4 / n) ** 0.5 + step**4 / 144)

@@ -1,6 +1,7 @@
 """Drawing rows: solvers by name, blocks, trajectories, guides and given cells."""
 
 import io
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from sklearn.model_selection import GridSearchCV
 
 from skscore import NCSNGenerator
 from skscore._generation import SAMPLERS
+from skscore._ties import to_steps
+from skscore.exceptions import TiedValuesWarning
 from skscore.metrics import c2st
 from skscore.noise import EDM, SubVariancePreserving, VarianceExploding, VariancePreserving
 from skscore.samplers import EDMSampler, PredictorCorrectorSampler, ProbabilityFlowSampler
@@ -315,6 +318,157 @@ def test_a_trajectory_of_given_cells_ends_in_the_rows(correlated):
     )
     assert states.shape == (5, 2, 2)
     np.testing.assert_allclose(states[-1], rows, atol=1e-12)
+
+
+# Rounded columns.
+
+STEPS = {"children": 1.0, "length": 0.1, "weight": 0.0}
+ROUNDED_QUICK = {**QUICK, "max_steps": 20, "n_sampling_steps": 8}
+
+
+def rounded(n=150, seed=0):
+    """Integers kept as floats, tenths, and a continuous column."""
+    rng = np.random.RandomState(seed)
+    z = rng.multivariate_normal(np.zeros(3), 0.5 + 0.5 * np.eye(3), size=n)
+    return pd.DataFrame(
+        {
+            "children": (4 + 2 * z[:, 0]).round(),
+            "length": (0.7 * z[:, 1]).round(1),
+            "weight": 70 + 10 * z[:, 2],
+        }
+    )
+
+
+def lie_on_steps(drawn):
+    tenths = {k / 10 for k in range(-2000, 2000)}
+    return (
+        set(drawn["children"]) <= set(map(float, range(-200, 200)))
+        and set(drawn["length"]) <= tenths
+    )
+
+
+@pytest.fixture(scope="module")
+def of_rounded():
+    return NCSNGenerator(**ROUNDED_QUICK).fit(rounded())
+
+
+def test_steps_of_rounded_columns_are_found_and_nothing_is_warned_of():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        generator = NCSNGenerator(**ROUNDED_QUICK).fit(rounded())
+    np.testing.assert_allclose(generator.rounding_steps_, list(STEPS.values()), rtol=1e-10)
+    lowest = rounded().min()
+    expected = [lowest["children"], lowest["length"], np.nan]
+    np.testing.assert_array_equal(generator.rounding_origins_, expected)
+    variances = rounded().var(ddof=0) + np.square(list(STEPS.values())) / 12
+    np.testing.assert_allclose(generator.scale_**2, variances)
+    np.testing.assert_allclose(np.diag(generator.covariance_), 1, rtol=1e-10)
+
+
+@pytest.mark.parametrize("options", [{}, {"return_trajectory": True}])
+def test_drawn_values_of_rounded_columns_are_those_that_would_be_typed(of_rounded, options):
+    drawn = of_rounded.sample(400, random_state=1, **options)
+    drawn = drawn[0] if options else drawn
+    assert list(drawn.columns) == list(STEPS)
+    assert drawn.dtypes.equals(rounded().dtypes)
+    assert lie_on_steps(drawn)
+    assert (drawn["length"] == drawn["length"].round(1)).all()
+    assert drawn["children"].nunique() > 3
+    assert drawn["length"].nunique() > 8
+    assert drawn["weight"].nunique() == 400
+    assert (drawn["weight"] != drawn["weight"].round(1)).all()
+
+
+def test_the_last_state_gives_the_row_less_the_variance_of_noise_and_rounding(of_rounded):
+    drawn, states = of_rounded.sample(60, random_state=1, return_trajectory=True)
+    steps = np.array(list(STEPS.values()))
+    level = max(of_rounded.sigma_min_, (steps / of_rounded.scale_).max() / 12**0.5)
+    x = pd.DataFrame(states[-1], columns=list(STEPS))
+    moved = states[-1] + steps**2 / 12 * of_rounded.score_function(x, level)
+    expected = to_steps(moved, of_rounded.rounding_steps_, of_rounded.rounding_origins_)
+    np.testing.assert_array_equal(drawn, expected)
+    np.testing.assert_array_equal(drawn["weight"], states[-1][:, 2])
+
+
+def test_columns_without_noise_are_warned_of_and_not_rounded():
+    with pytest.warns(TiedValuesWarning, match=r"^2 of 3 .*: 'children' \(steps of 1\), 'length'"):
+        generator = NCSNGenerator(dequantize=None, **ROUNDED_QUICK).fit(rounded())
+    np.testing.assert_array_equal(generator.rounding_steps_, 0)
+    assert np.isnan(generator.rounding_origins_).all()
+    drawn = generator.sample(50, random_state=1)
+    assert (drawn != drawn.round(1)).all().all()
+
+
+def test_steps_that_are_not_those_of_the_data_are_noise_alone():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        generator = NCSNGenerator(dequantize=[0.7, 0.1, 2.0], **ROUNDED_QUICK).fit(rounded())
+    np.testing.assert_array_equal(generator.rounding_steps_, [0.7, 0.1, 2.0])
+    np.testing.assert_array_equal(np.isnan(generator.rounding_origins_), [True, False, True])
+    drawn = generator.sample(50, random_state=1)
+    assert (drawn["length"] == drawn["length"].round(1)).all()
+    assert (drawn["children"] != drawn["children"].round(1)).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"early_stopping": "loss"}, {"model": "stack"}])
+def test_the_noise_of_a_score_is_the_same_at_each_call(options):
+    generator = NCSNGenerator(**options, **ROUNDED_QUICK).fit(rounded())
+    X, w = rounded(40, seed=1), np.random.RandomState(1).exponential(size=40)
+    assert generator.score(X) == generator.score(X)
+    assert generator.score(X, sample_weight=w) == generator.score(X, sample_weight=w)
+    assert np.isfinite(generator.score(X))
+
+
+def test_given_cells_come_back_as_they_are_and_the_others_on_their_steps(of_rounded):
+    given = pd.DataFrame(np.nan, index=range(60), columns=list(STEPS))
+    given.loc[::2, "length"] = 0.333  # on no step
+    given.loc[::3, "children"] = 2.0
+    given.loc[1::3, "weight"] = 71.25
+    drawn = of_rounded.sample(conditions=given, random_state=0)
+    known = given.notna().to_numpy()
+    np.testing.assert_array_equal(drawn.to_numpy()[known], given.to_numpy()[known])
+    assert drawn.notna().all().all()
+    assert lie_on_steps(drawn.mask(known, 0.0))
+
+
+def test_a_stack_draws_rounded_columns_on_their_steps():
+    generator = NCSNGenerator(model="stack", **{**ROUNDED_QUICK, "max_steps": 60}).fit(rounded())
+    drawn = generator.sample(300, random_state=1)
+    assert lie_on_steps(drawn)
+    assert drawn["weight"].nunique() == 300
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_noise_in_the_steps_makes_no_more_rows_for_the_mixture_of_a_stack(seed):
+    # The rows are Gaussian; copies of them with noise are not further rows to find modes in.
+    generator = NCSNGenerator(model="stack", **ROUNDED_QUICK).fit(rounded(seed=seed))
+    _, mixture = generator.stack_.components
+    assert len(mixture.variances) <= 2
+
+
+def test_rows_of_an_array_lie_on_steps_too():
+    X = rounded().to_numpy()
+    drawn = NCSNGenerator(**ROUNDED_QUICK).fit(X).sample(100, random_state=1)
+    assert lie_on_steps(pd.DataFrame(drawn, columns=list(STEPS)))
+
+
+def test_the_first_rounded_rows_of_a_seed_do_not_depend_on_how_many_are_drawn():
+    X = rounded().to_numpy(copy=True)
+    X[:, 1] = (50 * X[:, 1]).round() / 3  # thirds have no last decimal
+    generator = NCSNGenerator(**ROUNDED_QUICK).fit(X)
+    np.testing.assert_allclose(generator.rounding_steps_[:2], [1, 5 / 3])
+    many = generator.sample(300, random_state=2)
+    for n in (1, 5, 40):
+        np.testing.assert_array_equal(generator.sample(n, random_state=2), many[:n])
+
+
+def test_a_row_of_weight_two_is_a_row_given_twice_with_rounded_columns():
+    X, w = rounded(60), np.random.RandomState(1).randint(0, 3, size=60)
+    weighted = NCSNGenerator(**ROUNDED_QUICK).fit(X, sample_weight=w)
+    repeated = NCSNGenerator(**ROUNDED_QUICK).fit(X.loc[np.repeat(np.arange(60), w)])
+    pd.testing.assert_frame_equal(
+        weighted.sample(30, random_state=0), repeated.sample(30, random_state=0)
+    )
 
 
 @pytest.mark.slow

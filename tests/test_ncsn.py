@@ -8,13 +8,14 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from skscore import NCSNGenerator
+from skscore import DenoisingScoreEstimatorCV, NCSNGenerator
 from skscore.datasets import random_gaussian_mixture
 from skscore.noise import (
     DiscreteSigmas,
     LogNormalSigma,
     LogUniformSigma,
     TimeUniformSigma,
+    VarianceExploding,
     VariancePreserving,
     geometric_sigmas,
 )
@@ -415,6 +416,93 @@ def test_the_moving_average_has_the_decay_that_was_asked_for():
     assert not np.array_equal(
         generator.score_function(data(), 0.5), other.score_function(data(), 0.5)
     )
+
+
+# A smallest level that held-out rows choose.
+
+SMALL = {**QUICK, "hidden_units": (16,)}
+PATH = ("sigmas_", "score_path_", "score_path_std_")
+
+
+@pytest.fixture(scope="module")
+def chosen():
+    return NCSNGenerator("cv", **SMALL).fit(data())
+
+
+def test_the_smallest_level_is_that_of_the_best_mean_over_five_folds(chosen):
+    np.testing.assert_allclose(chosen.sigmas_, np.geomspace(0.005, 0.5, 12))
+    assert chosen.score_path_.shape == (5, 12)
+    assert chosen.score_path_std_.shape == (12,)
+    errors = chosen.score_path_.std(axis=0, ddof=1) / 5**0.5
+    np.testing.assert_allclose(chosen.score_path_std_, errors)
+    assert chosen.sigma_min_ == chosen.sigmas_[chosen.score_path_.mean(axis=0).argmax()]
+    assert isinstance(chosen.sigma_min_, float)
+    assert chosen.get_params()["sigma_min"] == "cv"
+
+
+def test_it_is_chosen_as_the_search_of_one_level_does(chosen):
+    search = DenoisingScoreEstimatorCV(
+        chosen.sigmas_, **{**SMALL, "batch_size": 128}, validation_fraction=0.1
+    ).fit(data())
+    np.testing.assert_allclose(search.score_path_, chosen.score_path_, rtol=1e-12)
+    assert search.sigma_ == chosen.sigma_min_
+
+
+def test_what_follows_is_the_fit_at_the_number_that_was_chosen(chosen):
+    given = NCSNGenerator(chosen.sigma_min_, **SMALL).fit(data())
+    for method in ("score_function", "score"):
+        np.testing.assert_array_equal(
+            getattr(given, method)(data(30)), getattr(chosen, method)(data(30))
+        )
+    np.testing.assert_array_equal(given.sample(9, random_state=0), chosen.sample(9, random_state=0))
+
+
+def test_levels_to_choose_from_are_in_the_units_of_x_without_standardisation():
+    X = data() * [1.0, 20.0]
+    generator = NCSNGenerator("cv", 500.0, standardize=False, **SMALL).fit(X)
+    unit = X.var(axis=0).mean() ** 0.5
+    np.testing.assert_allclose(generator.sigmas_, unit * np.geomspace(0.005, 0.5, 12))
+
+
+def test_a_second_fit_with_a_number_leaves_no_path_of_the_first(chosen):
+    model = pickle.loads(pickle.dumps(chosen))
+    assert all(hasattr(model, name) for name in PATH)
+    model.set_params(sigma_min=0.05).fit(data())
+    assert not any(hasattr(model, name) for name in PATH)
+    assert model.sigma_min_ == 0.05
+
+
+def test_a_process_of_the_user_has_its_own_smallest_level_and_nothing_is_chosen():
+    X = data(100).round(1)
+    generator = NCSNGenerator("cv", noise=VarianceExploding(0.03, 8.0), **SMALL).fit(X)
+    assert generator.sigma_min_ == 0.03
+    assert not any(hasattr(generator, name) for name in PATH)
+
+
+def test_no_level_is_chosen_on_rounded_columns_without_noise():
+    X = data(100)
+    X[:, 1] = X[:, 1].round(1)
+    message = r"^No sigma_min can be chosen on these rows: 1 of 2 .*: column 1 \(steps of 0.1\)"
+    with pytest.raises(ValueError, match=message):
+        NCSNGenerator("cv", dequantize=None, **SMALL).fit(X)
+    generator = NCSNGenerator("cv", **SMALL).fit(X)
+    assert generator.sigma_min_ in generator.sigmas_
+    drawn = generator.sample(20, random_state=0)[:, 1]
+    np.testing.assert_array_equal(drawn, drawn.round(1))
+
+
+def test_only_levels_below_the_largest_are_to_choose_from():
+    generator = NCSNGenerator("cv", 0.1, **SMALL).fit(data())
+    assert 0.05 < generator.sigmas_[-1] < 0.1
+    assert generator.sigma_min_ < generator.sigma_max_ == 0.1
+    message = "noise levels from 0.005 to 0.5, and sigma_max is 0.004; use a larger sigma_max"
+    with pytest.raises(ValueError, match=message):
+        NCSNGenerator("cv", 0.004, **SMALL).fit(data())
+
+
+def test_other_words_for_the_smallest_level_are_refused():
+    with pytest.raises(ValueError, match="'sigma_min' parameter of NCSNGenerator"):
+        NCSNGenerator("auto", **SMALL).fit(data())
 
 
 # Training in parts.

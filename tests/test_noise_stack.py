@@ -25,8 +25,10 @@ def truth():
     return GaussianMixtureScore(p.weights, p.means, p.covariances)
 
 
-def stacked(network, n=N, seed=SEED):
-    return stack_with_mixture(network, *rows(n), split_rows(n, 0.2, seed), RANGE, seed)
+def stacked(network, n=N, seed=SEED, *, rows_seed=SEED, share=0.2):
+    x, w = rows(n, rows_seed)
+    parts = [(x[i], w[i]) for i in map(torch.from_numpy, split_rows(n, share, seed))]
+    return stack_with_mixture(network, *parts, (x, w), RANGE, seed)
 
 
 def test_a_stack_holds_the_network_itself_and_a_mixture_of_all_rows():
@@ -74,8 +76,7 @@ def test_few_rows_are_blurred_more_often(n, n_draws, monkeypatch):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_truth_gets_most_of_the_weight_where_the_mixture_of_few_rows_is_worse(seed):
-    split = split_rows(120, 0.5, seed)
-    stack = stack_with_mixture(truth(), *rows(120, seed), split, RANGE, seed)
+    stack = stacked(truth(), 120, seed, rows_seed=seed, share=0.5)
     fine = stack.sigmas < 0.3
     assert (stack.weights[fine, 0] > 0.5).all()
     assert stack.weights[fine, 0].mean() > 0.7

@@ -8,7 +8,9 @@ from skscore._ties import (
     dequantize,
     find_ties,
     resolve_dequantize,
+    step_origins,
     tied_values_message,
+    to_steps,
 )
 from skscore.exceptions import TiedValuesWarning
 from skscore.objectives import implicit
@@ -256,6 +258,155 @@ def test_rounding_sends_the_implicit_objective_to_minus_infinity_and_noise_bring
         assert -4 < bounded.min() < -1
         assert (bounded[-2:] > 100).all()
     np.testing.assert_allclose(restored[:2], exact[:2], atol=0.1)
+
+
+# Back to the steps
+
+DECIMALS = {  # a column as it would be typed, and its step
+    "integers": (lambda rng, n: rng.randint(-50, 50, n) / 1, 1.0),
+    "tens": (lambda rng, n: rng.randint(-50, 50, n) * 10.0, 10.0),
+    "tenths": (lambda rng, n: rng.randint(-30, 30, n) / 10, 0.1),
+    "tenths, positive": (lambda rng, n: rng.randint(3, 30, n) / 10, 0.1),
+    "hundredths": (lambda rng, n: rng.randint(-999, 999, n) / 100, 0.01),
+    "millionths": (lambda rng, n: rng.randint(-999, 999, n) / 1e6, 1e-6),
+    "quarters": (lambda rng, n: rng.randint(-30, 30, n) / 4, 0.25),
+    "fives and a half": (lambda rng, n: 5.0 * rng.randint(-20, 20, n) + 2.5, 5.0),
+    "negative": (lambda rng, n: -rng.randint(1000, 2000, n) / 10, 0.1),
+    "huge": (lambda rng, n: rng.randint(10**9, 10**9 + 999, n) / 10, 0.1),
+    "huge and coarse": (lambda rng, n: 1e12 * rng.randint(-20, 20, n), 1e12),
+    "tiny": (lambda rng, n: rng.randint(-99, 99, n) / 1e9, 1e-9),
+}
+on_steps = pytest.mark.parametrize(("law", "step"), DECIMALS.values(), ids=DECIMALS)
+
+
+def found_steps(X):
+    """Steps and origins as an estimator finds them."""
+    steps = resolve_dequantize("auto", find_ties(X), X.shape[1])
+    return steps, step_origins(X, steps)
+
+
+@on_steps
+def test_values_on_steps_stay_as_they_were_typed_to_the_last_bit(law, step):
+    X = beside(law(np.random.RandomState(SEED), 400))
+    steps, origins = found_steps(X)
+    np.testing.assert_allclose(steps, [step, 0], rtol=1e-8)
+    assert origins[0] == X[:, 0].min()
+    np.testing.assert_array_equal(to_steps(X, steps, origins), X)
+
+
+@on_steps
+def test_noise_in_the_steps_is_taken_back(law, step):
+    rng = np.random.RandomState(SEED)
+    X = beside(law(rng, 400))
+    steps, origins = found_steps(X)
+    smooth = X.copy()
+    smooth[:, 0] += 0.98 * step * (rng.random_sample(400) - 0.5)
+    kept = smooth.copy()
+    np.testing.assert_array_equal(to_steps(smooth, steps, origins), X)
+    np.testing.assert_array_equal(smooth, kept)
+
+
+@on_steps
+def test_each_value_goes_to_the_nearest_step_and_no_further_the_second_time(law, step):
+    rng = np.random.RandomState(SEED)
+    X = beside(law(rng, 400))
+    steps, origins = found_steps(X)
+    fresh = rng.uniform(X[:, 0].min() - 9 * step, X[:, 0].max() + 9 * step, size=1000)
+    fresh = beside(fresh)
+    once = to_steps(fresh, steps, origins)
+    slack = 4 * np.spacing(np.abs(fresh[:, 0]).max())
+    assert (np.abs(once - fresh)[:, 0] <= step / 2 + slack).all()
+    k = (once[:, 0] - X[0, 0]) / step
+    np.testing.assert_allclose(k, np.rint(k), atol=1e-5)
+    np.testing.assert_array_equal(once[:, 1], fresh[:, 1])
+    np.testing.assert_array_equal(to_steps(once, steps, origins), once)
+
+
+K = np.arange(-100, 101)
+
+
+def test_tenths_are_those_that_are_typed_and_no_multiples_of_a_tenth():
+    X = K[:, None] / 10
+    assert (X != 0.1 * K[:, None]).any()
+    for origin in (-10.0, 0.0, 0.3, 7.7):
+        found = to_steps(X + 0.03, np.array([0.1]), np.array([origin]))
+        np.testing.assert_array_equal(found, X)
+        assert {str(x) for x in found.ravel() if x != 0} == {str(k / 10) for k in K if k != 0}
+
+
+def test_no_zero_is_negative():
+    for origin in (-0.7, -0.3, 0.3, 0.7):
+        found = to_steps(np.array([[-0.04], [0.04]]), np.array([0.1]), np.array([origin]))
+        assert not np.signbit(found).any()
+
+
+def test_columns_without_a_step_or_without_an_origin_are_left_as_they_are():
+    X = np.random.RandomState(SEED).standard_normal((50, 3))
+    steps, origins = np.array([0.0, 0.5, 0.5]), np.array([0.0, np.nan, 0.0])
+    found = to_steps(X, steps, origins)
+    np.testing.assert_array_equal(found[:, :2], X[:, :2])
+    np.testing.assert_array_equal(found[:, 2], np.rint(2 * X[:, 2]) / 2)
+    assert found is not X
+
+
+def test_the_origin_is_the_least_value_where_all_lie_on_steps_and_nan_elsewhere():
+    X = np.column_stack([[0.7, 0.3, 1.1], [3.0, 1.0, 2.5], [5.0, 4.0, 9.0], [1.0, 2.0, 3.0]])
+    origins = step_origins(X, np.array([0.1, 1.0, 1.0, 0.0]))
+    np.testing.assert_array_equal(origins, [0.3, np.nan, 4.0, np.nan])
+    # Half of a step of the data, given by the user, has them on its steps, too.
+    np.testing.assert_array_equal(step_origins(X[:, :1], np.array([0.05])), [0.3])
+    np.testing.assert_array_equal(step_origins(X[:, :1], np.array([0.3])), [np.nan])
+
+
+def test_one_value_off_the_steps_takes_the_origin_away():
+    X = np.arange(50.0)[:, None]
+    assert step_origins(X, np.ones(1)) == 0
+    X[7] += 0.02
+    assert np.isnan(step_origins(X, np.ones(1)))
+    X[7] = 7.001  # as near as float32 has it
+    assert step_origins(X, np.ones(1)) == 0
+
+
+def test_categories_that_are_no_steps_are_not_rounded():
+    rng = np.random.RandomState(SEED)
+    X = beside(rng.choice(np.sort(rng.standard_normal(20)), 2000))
+    steps, origins = found_steps(X)
+    assert steps[0] > 0
+    assert np.isnan(origins[0])
+    np.testing.assert_array_equal(to_steps(X + 0.1, steps, origins), X + 0.1)
+
+
+@pytest.mark.parametrize("step", [1 / 3, 1 / 7, 0.1, 2**-7])
+def test_a_row_goes_to_the_same_step_whatever_rows_come_with_it(step):
+    rng = np.random.RandomState(SEED)
+    x = np.sort(np.abs(rng.standard_normal(500)) * 10)[:, None]
+    steps, origins = np.array([step]), np.array([0.0])
+    together = to_steps(x, steps, origins)
+    one_by_one = np.vstack([to_steps(row[None], steps, origins) for row in x])
+    np.testing.assert_array_equal(together, one_by_one)
+
+
+@pytest.mark.parametrize(
+    ("base", "step"), [(1e14, 1.0), (1e15, 1.0), (-3e15, 1.0), (1e14, 0.25), (2.0**40, 2.0**-10)]
+)
+def test_steps_near_the_precision_of_double_are_kept(base, step):
+    X = beside(base + step * np.random.RandomState(SEED).randint(100, size=300))
+    steps, origins = found_steps(X)
+    assert steps[0] == step
+    np.testing.assert_array_equal(to_steps(X, steps, origins), X)
+
+
+@pytest.mark.parametrize(("digits", "center"), [(1, 0.0), (2, 0.0), (1, 100.0)])
+def test_decimals_of_single_precision_come_back_to_their_bits_as_single_precision(digits, center):
+    x = (center + np.random.RandomState(SEED).standard_normal(500)).round(digits)
+    x = x.astype(np.float32)
+    X = beside(x)
+    steps, origins = found_steps(X)
+    assert steps[0] == pytest.approx(10.0**-digits, rel=1e-5)
+    # What was typed, not its neighbour of single precision.
+    assert origins[0] == round(float(x.min()), digits)
+    np.testing.assert_allclose(to_steps(X, steps, origins), X, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(to_steps(X, steps, origins)[:, 0].astype(np.float32), x)
 
 
 # The option

@@ -13,10 +13,8 @@ class Units(UnitsMixin):
         self.standardize = standardize
         self.steps = steps
 
-    def _rounding_steps(self):
-        return None if self.steps is None else np.asarray(self.steps, dtype=float)
-
     def fit(self, X, weights=None):
+        self.rounding_steps_ = np.zeros(X.shape[1]) if self.steps is None else np.array(self.steps)
         self._fit_units(X, np.ones(len(X)) if weights is None else weights)
         return self
 
