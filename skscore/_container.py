@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-__all__ = ["Container"]
+__all__ = ["Container", "as_array", "rows_like"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +111,16 @@ class Container:
         frame = pd.DataFrame(columns, index=pd.RangeIndex(len(values)))
         frame.columns = self.columns
         return frame
+
+
+def as_array(values: Any) -> np.ndarray:
+    """Return an array of what may be a tensor, which is known by its method: no torch here."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+
+
+def rows_like(X: Any, values: np.ndarray) -> Any:
+    """Return an array of numbers with the column names of X, where it is a data frame."""
+    return type(X)(values, columns=X.columns) if _is_frame(X) else values
 
 
 def _is_frame(X: Any) -> bool:

@@ -33,7 +33,14 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-__all__ = ["active_steps", "log_abs_det_jacobian", "push_forward", "step_label"]
+__all__ = [
+    "active_steps",
+    "log_abs_det_jacobian",
+    "pull_back_score",
+    "push_forward",
+    "score_before",
+    "step_label",
+]
 
 Array = NDArray[np.float64]
 _QUANTILE_CLIP = 1e-7  # QuantileTransformer keeps probabilities this far from 0 and 1
@@ -61,6 +68,30 @@ def push_forward(steps: Sequence[tuple[str, Any]], X: Any) -> tuple[Any, Array |
             raise ValueError(f"{step_label(name, step)}: {error}") from error
         X = step.transform(X)
     return X, log_det
+
+
+def pull_back_score(steps: Sequence[tuple[str, Any]], X: Any, score: Array) -> Array:
+    """Return Jᵀ s_Z + ∇ Σ_i log |det J_i| at the rows of X, from the score s_Z at T(X)."""
+    given, active = [X], active_steps(steps)
+    for _, step in active:
+        given.append(step.transform(given[-1]))
+    for (name, step), X_step in zip(reversed(active), reversed(given[:-1]), strict=True):
+        try:
+            own = getattr(step, "score_before", None)
+            score = own(X_step, score) if own else score_before(step, X_step, score)
+        except ValueError as error:
+            raise ValueError(f"{step_label(name, step)}: {error}") from error
+    return score
+
+
+@singledispatch
+def score_before(step: Any, X: Any, score: Array) -> Array:
+    """Return Jᵀ s + ∇ log |det J| of one transform at the rows of X, from the score s behind it."""
+    raise ValueError(
+        "the derivatives of this transform are not known, so scores cannot be brought to the units "
+        "of X; give it a method score_before(X, score) -> (n_samples, n_features) that returns "
+        "Jᵀ score + ∇ log |det J|."
+    )
 
 
 @singledispatch
@@ -199,3 +230,74 @@ def _function(step: FunctionTransformer, X: Any) -> Array:
 @log_abs_det_jacobian.register(Pipeline)
 def _nested(step: Pipeline, X: Any) -> Array:
     return push_forward(step.steps, X)[1] + _constant(X, 0.0)
+
+
+def _elementwise(score: Array, slope: Array, log_slope_slope: Array | float) -> Array:
+    """Return T' s + (log T')'."""
+    before: Array = slope * score + log_slope_slope
+    return before
+
+
+@score_before.register(StandardScaler)
+@score_before.register(RobustScaler)
+@score_before.register(MaxAbsScaler)
+def _score_divided(step: Any, X: Any, score: Array) -> Array:
+    _refuse_clip(step)
+    return score if step.scale_ is None else score / step.scale_
+
+
+@score_before.register(MinMaxScaler)
+def _score_multiplied(step: MinMaxScaler, X: Any, score: Array) -> Array:
+    _refuse_clip(step)
+    return score * step.scale_
+
+
+@score_before.register(PCA)
+@score_before.register(IncrementalPCA)
+def _score_rotated(step: Any, X: Any, score: Array) -> Array:
+    _rotated(step, X)  # raises where there is no density
+    if step.whiten:
+        scale = np.sqrt(step.explained_variance_)
+        score = score / np.maximum(scale, np.finfo(scale.dtype).eps)
+    rotated: Array = score @ step.components_
+    return rotated
+
+
+@score_before.register(PowerTransformer)
+def _score_power(step: PowerTransformer, X: ArrayLike, score: Array) -> Array:
+    x, power = np.asarray(X, dtype=np.float64), step.lambdas_ - 1
+    scale = step._scaler.scale_ if step.standardize else 1.0
+    if step.method == "yeo-johnson":
+        slope = np.exp(power * np.copysign(np.log1p(np.abs(x)), x)) / scale
+        return _elementwise(score, slope, power / (1 + np.abs(x)))
+    return _elementwise(score, x**power / scale, power / x)
+
+
+@score_before.register(QuantileTransformer)
+def _score_quantile(step: QuantileTransformer, X: ArrayLike, score: Array) -> Array:
+    before = np.empty_like(score)
+    for j, x in enumerate(np.asarray(X, dtype=np.float64).T):
+        quantiles = step.quantiles_[:, j]
+        slope, bend = np.exp(_log_slope(x, quantiles, step.references_)), 0.0
+        if step.output_distribution == "normal":
+            u = np.interp(x, quantiles, step.references_)
+            z = ndtri(np.clip(u, _QUANTILE_CLIP, 1 - _QUANTILE_CLIP))
+            slope = slope * np.sqrt(2 * np.pi) * np.exp(z**2 / 2)
+            bend = z * slope  # log T' = log u' - log φ(z)
+        before[:, j] = _elementwise(score[:, j], slope, bend)
+    return before
+
+
+@score_before.register(FunctionTransformer)
+def _score_function(step: FunctionTransformer, X: Any, score: Array) -> Array:
+    if step.func is not None:
+        raise ValueError(
+            "the derivatives of func are not known; derive a class from FunctionTransformer that "
+            "has a method score_before(X, score) -> (n_samples, n_features)."
+        )
+    return score
+
+
+@score_before.register(Pipeline)
+def _score_nested(step: Pipeline, X: Any, score: Array) -> Array:
+    return pull_back_score(step.steps, X, score)

@@ -16,11 +16,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import _check_sample_weight
+
+from skscore._container import as_array
 
 __all__ = ["c2st", "copy_rate", "fisher_divergence"]
 
@@ -68,8 +72,7 @@ def fisher_divergence(
 
 
 def _scores(values: Any, X: Array, name: str) -> Array:
-    # A tensor is known by its method: this module imports no torch.
-    scores = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    scores = as_array(values)
     if scores.shape != X.shape:
         raise ValueError(
             f"{name} gave the shape {scores.shape} for X of shape {X.shape}; a score has the shape "
@@ -126,7 +129,14 @@ def copy_rate(X: Any, X_train: Any, *, exclude_self: bool = False) -> float:
     return float(np.mean(distances[:, 0] < _COPY_RATIO * distances[:, 1]))
 
 
-def c2st(X_real: Any, X_synthetic: Any, *, cv: int = 5, random_state: Any = None) -> float:
+def c2st(
+    X_real: Any,
+    X_synthetic: Any,
+    *,
+    sample_weight: Any = None,
+    cv: int = 5,
+    random_state: Any = None,
+) -> float:
     """Return how well a classifier tells real from synthetic rows: ½ if it cannot, 1 if always.
 
     The area under the ROC curve of gradient-boosted trees, cross-validated (Lopez-Paz & Oquab
@@ -136,6 +146,8 @@ def c2st(X_real: Any, X_synthetic: Any, *, cv: int = 5, random_state: Any = None
     ----------
     X_real, X_synthetic : array-like of shape (n_samples, n_features)
         Rows. The real ones should not have been trained on.
+    sample_weight : array-like of shape (n_real,), default=None
+        Weights of the real rows, in training and in the area; None is 1 each.
     cv : int, default=5
         Number of folds.
     random_state : int, RandomState or None, default=None
@@ -145,6 +157,11 @@ def c2st(X_real: Any, X_synthetic: Any, *, cv: int = 5, random_state: Any = None
     -------
     auc : float
 
+    Raises
+    ------
+    ValueError
+        If the weights do not fit X_real, or there are fewer rows of positive weight than folds.
+
     Examples
     --------
     >>> rng = np.random.RandomState(0)
@@ -152,16 +169,32 @@ def c2st(X_real: Any, X_synthetic: Any, *, cv: int = 5, random_state: Any = None
     True
     """
     rng = check_random_state(random_state)
-    samples = [check_array(X, dtype=np.float64) for X in (X_real, X_synthetic)]
-    n = min(len(X) for X in samples)
-    samples = [X[rng.permutation(len(X))[:n]] for X in samples]
+    real, synthetic = (check_array(X, dtype=np.float64) for X in (X_real, X_synthetic))
+    weights = None
+    if sample_weight is not None:
+        weights = _check_sample_weight(
+            sample_weight, real, dtype=np.float64, ensure_non_negative=True
+        )
+        # A fold whose real rows have no weight would have no area.
+        real, weights = real[weights > 0], weights[weights > 0]
+    n = min(len(real), len(synthetic))
+    if n < cv:
+        raise ValueError(f"{n} rows of each kind cannot be held out in {cv} folds; use more rows.")
+    kept, drawn = (rng.permutation(len(X))[:n] for X in (real, synthetic))
+    X = np.vstack([real[kept], synthetic[drawn]])
+    y = np.repeat([0, 1], n)
+    w = np.ones(2 * n)
+    if weights is not None:
+        w[:n] = weights[kept] / weights[kept].mean()
     seed = rng.randint(np.iinfo(np.int32).max)
     classifier = HistGradientBoostingClassifier(
         max_iter=60, min_samples_leaf=int(np.clip(n // 10, 3, 20)), random_state=seed
     )
-    folds = StratifiedKFold(cv, shuffle=True, random_state=seed)
-    return float(
-        cross_val_score(
-            classifier, np.vstack(samples), np.repeat([0, 1], n), cv=folds, scoring="roc_auc"
-        ).mean()
-    )
+    areas = []
+    for train, test in StratifiedKFold(cv, shuffle=True, random_state=seed).split(X, y):
+        # Equal weights would have the trees bin the features differently.
+        given = None if weights is None else w[train]
+        fitted = clone(classifier).fit(X[train], y[train], sample_weight=given)
+        log_odds = fitted.decision_function(X[test])
+        areas.append(roc_auc_score(y[test], log_odds, sample_weight=w[test]))
+    return float(np.mean(areas))

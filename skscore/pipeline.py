@@ -15,21 +15,23 @@ from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import Any
 
+import numpy as np
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skscore._container import Container
+from skscore._container import Container, as_array
 from skscore._jacobian import (
     Array,
     active_steps,
     log_abs_det_jacobian,
+    pull_back_score,
     push_forward,
     step_label,
 )
 
-__all__ = ["GenerativePipeline", "log_abs_det_jacobian", "make_generative_pipeline"]
+__all__ = ["GenerativePipeline", "draw_rows", "log_abs_det_jacobian", "make_generative_pipeline"]
 
 
 def _final_step_has(name: str) -> Callable[[Any], bool]:
@@ -192,7 +194,7 @@ class GenerativePipeline(Pipeline):
         check_is_fitted(self, "container_")
         transforms = active_steps(self.steps[:-1])
         _check_invertible(transforms)
-        X = _draw(self.steps[-1][1], n_samples, random_state)
+        X = draw_rows(self.steps[-1][1], n_samples, random_state)
         for _, step in reversed(transforms):
             X = step.inverse_transform(X)
         return self.container_.wrap(X)
@@ -222,6 +224,65 @@ class GenerativePipeline(Pipeline):
         check_is_fitted(self)
         transformed, log_det = push_forward(self.steps[:-1], X)
         return self.steps[-1][1].score_samples(transformed) + log_det
+
+    @available_if(_final_step_has("score_function"))
+    def score_function(self, X: Any) -> Any:
+        """Return the score ∇ log p(x) in the units of the input.
+
+        With J the Jacobian of the transforms it is Jᵀ s_Z(T(x)) + ∇ log |det J|.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Points, of numeric columns.
+
+        Returns
+        -------
+        score : ndarray of shape (n_samples, n_features)
+            In 1/units of X.
+
+        Raises
+        ------
+        NotFittedError
+            If the last step is not fitted.
+        ValueError
+            If the derivatives of a step are not known, or do not exist. Known are those of the
+            transforms that `log_abs_det_jacobian` knows; another transformer can have a method
+            ``score_before(X, score)`` that returns Jᵀ score + ∇ log |det J|.
+        """
+        check_is_fitted(self)
+        transformed, _ = push_forward(self.steps[:-1], X)
+        score = as_array(self.steps[-1][1].score_function(transformed)).astype(np.float64)
+        return pull_back_score(self.steps[:-1], X, score)
+
+    @available_if(_final_step_has("held_out_nll"))
+    def held_out_nll(self, X: Any, sample_weight: Any = None) -> float:
+        """Return minus the mean log-density that the last step estimates without an ODE.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows not seen in training.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, not negative; None is 1 each.
+
+        Returns
+        -------
+        nll : float
+            In nats, per unit of X. The standard error is ``held_out_nll_std_`` of the last step.
+
+        Raises
+        ------
+        NotFittedError
+            If the last step is not fitted.
+        ValueError
+            If log |det J| of a step is not known, or does not exist.
+        """
+        check_is_fitted(self)
+        transformed, log_det = push_forward(self.steps[:-1], X)
+        log_dets = np.broadcast_to(log_det, len(X))
+        nll = self.steps[-1][1].held_out_nll(transformed, sample_weight=sample_weight)
+        return float(nll - np.average(log_dets, weights=sample_weight))
 
 
 def make_generative_pipeline(
@@ -268,7 +329,8 @@ def _check_invertible(steps: Sequence[tuple[str, Any]]) -> None:
             )
 
 
-def _draw(final: Any, n_samples: int, random_state: Any) -> Any:
+def draw_rows(final: Any, n_samples: int, random_state: Any) -> Any:
+    """Draw from anything with ``sample``, seeded by whatever way it has; labels are dropped."""
     if "random_state" in signature(final.sample).parameters:
         drawn = final.sample(n_samples, random_state=random_state)
     elif hasattr(final, "random_state"):

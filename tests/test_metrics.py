@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import StratifiedKFold
 
 from skscore import objectives
 from skscore.datasets import gaussian_mixture_1d, random_gaussian_mixture
@@ -203,16 +204,16 @@ def test_c2st_sees_dependence_that_no_single_column_shows():
 def test_c2st_cuts_the_larger_sample_to_the_size_of_the_smaller(monkeypatch):
     seen = {}
 
-    def record(classifier, X, y, *, cv, scoring):
-        seen.update(X=X, y=y, cv=cv, scoring=scoring)
-        return np.array([0.25, 0.75])
+    class Record(StratifiedKFold):
+        def split(self, X, y):
+            seen.update(X=X, y=y, n_splits=self.n_splits)
+            return super().split(X, y)
 
-    monkeypatch.setattr("skscore.metrics.cross_val_score", record)
+    monkeypatch.setattr("skscore.metrics.StratifiedKFold", Record)
     X, Y = rows(60, 2, 1), rows(400, 2, 2)
-    assert c2st(X, Y, cv=3, random_state=SEED) == 0.5
+    c2st(X, Y, cv=3, random_state=SEED)
     assert (np.bincount(seen["y"]) == [60, 60]).all()
-    assert seen["cv"].get_n_splits() == 3
-    assert seen["scoring"] == "roc_auc"
+    assert seen["n_splits"] == 3
     real, synthetic = ({tuple(row) for row in seen["X"][seen["y"] == k]} for k in (0, 1))
     assert real == {tuple(row) for row in X}
     assert len(synthetic) == 60
@@ -230,3 +231,68 @@ def test_c2st_follows_its_seed():
 def test_c2st_refuses_missing_values():
     with pytest.raises(ValueError, match="contains NaN"):
         c2st([[np.nan]] * 10, rows(10, 1))
+
+
+def test_c2st_with_equal_weights_is_close_to_that_without():
+    X, Y = rows(200, 2, 1), rows(200, 2, 2) + 0.5
+    plain = c2st(X, Y, random_state=SEED)
+    # Trees with weights bin the features differently.
+    weighted = c2st(X, Y, sample_weight=np.ones(200), random_state=SEED)
+    assert weighted == pytest.approx(plain, abs=0.03)
+    assert c2st(X, Y, sample_weight=np.full(200, 8.0), random_state=SEED) == weighted
+
+
+def test_c2st_does_not_see_rows_of_weight_zero():
+    X, Y = rows(300, 2, 1), rows(300, 2, 2)
+    far = np.arange(300) % 3 == 0
+    X[far] += 20
+    assert c2st(X, Y, random_state=SEED) > 0.6
+    weights = np.where(far, 0.0, 2.0)
+    found = c2st(X, Y, sample_weight=weights, random_state=SEED)
+    # The area under the curve of 200 against 300 rows has a standard error of .026.
+    assert found == pytest.approx(0.5, abs=0.1)
+    moved = X + np.where(far, 1e3, 0.0)[:, None]
+    assert c2st(moved, Y, sample_weight=weights, random_state=SEED) == found
+
+
+def test_c2st_weights_that_undo_a_shift_make_the_samples_one_law():
+    # exp(m x - m²/2) is the density of N(m, 1) over that of N(0, 1).
+    X, Y, m = rows(600, 1, 1), rows(600, 1, 2) + 1.0, 1.0
+    assert c2st(X, Y, random_state=SEED) > 0.65
+    weights = np.exp(m * X[:, 0])
+    assert c2st(X, Y, sample_weight=weights, random_state=SEED) == pytest.approx(0.5, abs=0.08)
+
+
+def test_c2st_keeps_each_weight_with_its_row_where_real_rows_are_cut():
+    X, Y = rows(300, 2, 1), rows(60, 2, 2)
+    far = np.arange(300) % 2 == 0
+    X[far] += 20
+    weights = np.where(far, 0.0, 1.0)
+    moved = X + np.where(far, 1e3, 0.0)[:, None]
+    found = c2st(X, Y, sample_weight=weights, random_state=SEED)
+    assert c2st(moved, Y, sample_weight=weights, random_state=SEED) == found
+    assert found < 0.75
+    assert c2st(X, Y, sample_weight=1 - weights, random_state=SEED) > 0.99
+
+
+def test_c2st_refuses_weights_that_do_not_fit():
+    X, Y = rows(20, 1, 1), rows(15, 1, 2)
+    # The weights are those of all real rows, also where these are cut to as many as the others.
+    with pytest.raises(ValueError, match=r"sample_weight.shape == \(15,\), expected \(20,\)"):
+        c2st(X, Y, sample_weight=np.ones(15))
+    with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
+        c2st(X, Y, sample_weight=np.r_[-1.0, np.ones(19)])
+
+
+@pytest.mark.parametrize(("n_real", "n_synthetic"), [(4, 100), (100, 4)])
+def test_c2st_refuses_fewer_rows_than_folds(n_real, n_synthetic):
+    with pytest.raises(ValueError, match="4 rows of each kind cannot be held out in 5 folds; use"):
+        c2st(rows(n_real, 1), rows(n_synthetic, 1, 1))
+    assert 0 <= c2st(rows(n_real, 1), rows(n_synthetic, 1, 1), cv=4, random_state=SEED) <= 1
+
+
+def test_c2st_needs_as_many_rows_of_positive_weight_as_folds():
+    w = np.zeros(60)
+    w[:3] = 1
+    with pytest.raises(ValueError, match="3 rows of each kind cannot be held out in 5 folds"):
+        c2st(rows(60, 2, 1), rows(60, 2, 2), sample_weight=w, random_state=SEED)

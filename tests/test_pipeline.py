@@ -14,6 +14,8 @@ from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
+    MaxAbsScaler,
+    MinMaxScaler,
     OrdinalEncoder,
     PowerTransformer,
     QuantileTransformer,
@@ -329,3 +331,172 @@ def test_metadata_reaches_the_steps():
     kde = KernelDensity(bandwidth=0.5).fit(scaler.transform(X), sample_weight=weights)
     expected = kde.score_samples(scaler.transform(X)) - np.log(scaler.scale_).sum()
     np.testing.assert_allclose(pipe.score_samples(X), expected)
+
+
+# Scores in the units of the input
+
+
+class ExactMixture(GaussianMixture):
+    """A Gaussian mixture that knows its score, Σ_k p(k | x) Λ_k (μ_k - x)."""
+
+    def score_function(self, X):
+        towards = self.means_ - np.asarray(X)[:, None]
+        pulls = np.einsum("kij,nkj->nki", self.precisions_, towards)
+        return np.einsum("nk,nki->ni", self.predict_proba(X), pulls)
+
+    def held_out_nll(self, X, sample_weight=None):
+        return -np.average(self.score_samples(X), weights=sample_weight)
+
+
+def differences(log_density, X, h):
+    """Central differences of a function of rows, h an absolute step of each column."""
+    gradient = np.empty_like(X)
+    for j, step in enumerate(np.broadcast_to(h, X.shape[1])):
+        e = step * np.eye(X.shape[1])[j]
+        gradient[:, j] = (log_density(X + e) - log_density(X - e)) / (2 * step)
+    return gradient
+
+
+LINEAR = {
+    "standard": StandardScaler(),
+    "robust": RobustScaler(),
+    "whitened": PCA(whiten=True),
+    "nested": make_pipeline(StandardScaler(), "passthrough", PCA(whiten=True)),
+    "as frames": StandardScaler().set_output(transform="pandas"),
+}
+
+
+@pytest.mark.parametrize("step", LINEAR.values(), ids=LINEAR)
+def test_score_of_a_gaussian_after_linear_transforms_is_that_of_a_gaussian(step):
+    X = skewed() * [1, 100, 0.01]
+    pipe = make_generative_pipeline(step, ExactMixture(1, reg_covar=0)).fit(X)
+    expected = -(X - X.mean(0)) @ np.linalg.inv(np.cov(X.T, ddof=0))
+    scale = np.abs(expected).max(0)
+    np.testing.assert_allclose(pipe.score_function(X) / scale, expected / scale, atol=1e-7)
+
+
+CURVED = {
+    "Yeo-Johnson": PowerTransformer(),
+    "Box-Cox": PowerTransformer("box-cox"),
+    "not standardised": PowerTransformer(standardize=False),
+    "min-max": MinMaxScaler((-2, 5)),
+    "max-abs": MaxAbsScaler(),
+    "robust": RobustScaler(),
+    "nested": make_pipeline(StandardScaler(), PowerTransformer(), PCA(whiten=True)),
+    "PCA first": make_pipeline(PCA(), PowerTransformer()),
+}
+
+
+@pytest.mark.parametrize("step", CURVED.values(), ids=CURVED)
+def test_score_is_the_gradient_of_the_log_density(step):
+    X = skewed()
+    pipe = make_generative_pipeline(step, ExactMixture(2, random_state=SEED)).fit(X)
+    score = pipe.score_function(X[:50])
+    expected = differences(pipe.score_samples, X[:50], 1e-4 * X.std(0))
+    np.testing.assert_allclose(score, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_score_of_a_log_normal_is_its_closed_form():
+    class Log(FunctionTransformer):
+        def log_abs_det_jacobian(self, X):
+            return -np.log(X).sum(1)
+
+        def score_before(self, X, score):
+            return (score - 1) / X
+
+    X = skewed()
+    pipe = make_generative_pipeline(Log(np.log, np.exp), ExactMixture(1, reg_covar=0)).fit(X)
+    Z = np.log(X)
+    # With z = log x the score is (s_Z(z) - 1)/x.
+    normal = -(Z - Z.mean(0)) @ np.linalg.inv(np.cov(Z.T, ddof=0))
+    np.testing.assert_allclose(pipe.score_function(X), (normal - 1) / X, rtol=1e-6, atol=1e-6)
+
+
+def test_score_of_a_lone_final_step_is_its_own():
+    X = skewed()
+    pipe = make_generative_pipeline(ExactMixture(2, random_state=SEED)).fit(X)
+    expected = pipe[-1].score_function(X)
+    np.testing.assert_allclose(pipe.score_function(X), expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("output", ["default", "pandas"])
+def test_score_of_a_data_frame_is_that_of_its_numbers(output):
+    X = skewed()
+    frame = pd.DataFrame(X, columns=["a", "b", "c"], index=np.arange(300) + 7)
+    pipe = make_generative_pipeline(PowerTransformer(), ExactMixture(2, random_state=SEED))
+    plain = clone(pipe).fit(X)
+    pipe.set_output(transform=output).fit(frame)
+    # Steps that are given names they do not know, or none where they know some, warn.
+    score, nll = pipe.score_function(frame), pipe.held_out_nll(frame)
+    assert isinstance(score, np.ndarray)
+    np.testing.assert_allclose(score, plain.score_function(X), rtol=1e-8)
+    assert nll == pytest.approx(plain.held_out_nll(X), rel=1e-12)
+
+
+def test_held_out_nll_is_shifted_by_the_mean_log_jacobian_of_the_rows():
+    X, held_out = skewed(), skewed(40, seed=1)
+    weights = np.random.RandomState(SEED).uniform(size=40) ** 3
+    for step in (StandardScaler(), PowerTransformer("box-cox"), "passthrough"):
+        pipe = make_generative_pipeline(step, ExactMixture(2, random_state=SEED)).fit(X)
+        log_density = pipe.score_samples(held_out)
+        for w in (None, weights, list(7.5 * weights)):
+            found = pipe.held_out_nll(held_out, sample_weight=w)
+            assert isinstance(found, float)
+            assert found == pytest.approx(-np.average(log_density, weights=w), rel=1e-12)
+    scaled = make_generative_pipeline(StandardScaler(), ExactMixture(1)).fit(X)
+    inner = scaled[-1].held_out_nll(scaled[0].transform(held_out))
+    shift = np.log(scaled[0].scale_).sum()
+    assert scaled.held_out_nll(held_out) == pytest.approx(inner + shift, rel=1e-12)
+
+
+def test_scores_and_held_out_nll_are_there_only_where_the_last_step_has_them():
+    exact = make_generative_pipeline(StandardScaler(), ExactMixture())
+    bare = make_generative_pipeline(StandardScaler(), KernelDensity())
+    for name in ("score_function", "held_out_nll"):
+        assert hasattr(exact, name)
+        assert not hasattr(bare, name)
+        with pytest.raises(AttributeError, match=f"has no attribute {name!r}"):
+            getattr(bare, name)
+        with pytest.raises(NotFittedError):
+            getattr(exact, name)(skewed())
+
+
+def test_scores_need_a_transform_whose_jacobian_is_known():
+    X = skewed()
+    pipe = make_generative_pipeline(PCA(2), ExactMixture()).fit(X)
+    for method in (pipe.score_function, pipe.held_out_nll):
+        with pytest.raises(ValueError, match=r"step 'pca' \(PCA\): keeps 2 of 3 components"):
+            method(X)
+
+
+@pytest.mark.parametrize("offset", [1e4, 1e8, 1e10])
+def test_score_is_as_good_far_from_zero(offset):
+    X = offset + np.random.RandomState(SEED).standard_normal((100, 2))
+    pipe = make_generative_pipeline(StandardScaler(), ExactMixture(1, reg_covar=0)).fit(X)
+    Z = pipe[0].transform(X)
+    expected = -(Z - Z.mean(0)) @ np.linalg.inv(np.cov(Z.T, ddof=0)) / pipe[0].scale_
+    np.testing.assert_allclose(pipe.score_function(X), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_score_of_a_row_does_not_depend_on_the_others():
+    X = 1e-6 * skewed()
+    pipe = make_generative_pipeline(
+        PowerTransformer("box-cox"), ExactMixture(2, random_state=SEED)
+    ).fit(X)
+    together = pipe.score_function(X)
+    np.testing.assert_allclose(pipe.score_function(X[:1]), together[:1], rtol=1e-12)
+    assert np.isfinite(together).all()
+
+
+@pytest.mark.parametrize("output", ["uniform", "normal"])
+def test_score_through_quantiles_is_the_gradient_between_them(output):
+    X, h = skewed(d=2), 1e-7
+    step = QuantileTransformer(n_quantiles=20, output_distribution=output)
+    pipe = make_generative_pipeline(step, ExactMixture(2, random_state=SEED)).fit(X)
+    score, expected = pipe.score_function(X), differences(pipe.score_samples, X, [h, h])
+    near = np.isclose(score, expected, rtol=1e-3, atol=1e-2)
+    # At a quantile the density jumps.
+    between = ~np.isclose(X[:, None], pipe[0].quantiles_, rtol=0, atol=2 * h).any(1)
+    assert between.mean() > 0.8
+    assert near[between].all()
