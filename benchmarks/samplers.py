@@ -1,6 +1,6 @@
 """Error of the solvers against evaluations of the score, with exact scores of known mixtures.
 
-    python benchmarks/samplers.py [--n 20000] [--seeds 3]
+    python benchmarks/samplers.py [--n 20000] [--seeds 3] [--solvers "DPM*" "annealed*"]
 
 Draws of `random_gaussian_mixture(d)`, d = 2 and 10, standardised, by each solver of
 `skscore.samplers`, from N(μ, Σ + σ_max² I) at σ_max = 10 down to σ_min = 0.002. Printed for each
@@ -13,6 +13,7 @@ and the scatter of exact draws, which no solver can go below.
 """
 
 import argparse
+from fnmatch import fnmatch
 
 import numpy as np
 import torch
@@ -55,14 +56,14 @@ def adaptive(s, x, tolerance, g):
     return probability_flow(s, x, ends, method="rk45", rtol=tolerance, atol=tolerance)
 
 
-def annealed(s, x, n_steps, g):
-    levels = geometric_sigmas(SIGMA_MAX, SIGMA_MIN, CHAIN_LEVELS)
-    return annealed_langevin(s, x, levels, n_steps_per_level=n_steps, generator=g)
+def annealed(step_size):
+    def solver(s, x, n_steps, g):
+        levels = geometric_sigmas(SIGMA_MAX, SIGMA_MIN, CHAIN_LEVELS)
+        return annealed_langevin(
+            s, x, levels, n_steps_per_level=n_steps, step_size=step_size, generator=g
+        )
 
-
-def annealed_small(s, x, n_steps, g):
-    levels = geometric_sigmas(SIGMA_MAX, SIGMA_MIN, CHAIN_LEVELS)
-    return annealed_langevin(s, x, levels, n_steps_per_level=n_steps, step_size=0.1, generator=g)
+    return solver
 
 
 def on_grid(solver):
@@ -94,8 +95,8 @@ SOLVERS = {
         on_grid(lambda s, x, k, g: predictor_corrector(s, x, k, generator=g)),
         (24, 100, 400),
     ),
-    "annealed Langevin, technique 4": (annealed, (5, 20)),
-    "annealed Langevin, step 0.1": (annealed_small, (20, 100)),
+    "annealed Langevin, technique 4": (annealed("auto"), (5, 20)),
+    "annealed Langevin, step 0.5": (annealed(0.5), (20, 100)),
 }
 
 
@@ -121,6 +122,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=20_000)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--solvers", nargs="+", default=["*"], help="names, * for any characters")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print("| solver | evaluations | sd, d=2 | weight, d=2 | sd, d=10 | weight, d=10 |")
@@ -144,6 +146,8 @@ def main():
 
     row("exact draws", lambda p, s, g: p.sample(options.n, 0.0, g))
     for name, (solver, settings) in SOLVERS.items():
+        if not any(fnmatch(name, pattern) for pattern in options.solvers):
+            continue
         for setting in settings:
 
             def draw(p, s, g, solver=solver, setting=setting):
