@@ -2,7 +2,7 @@ r"""
 Choose the noise level
 ======================
 
-A score learnt at a small noise level is noisy, at a large one blurred. ``score`` of held-out rows
+A score learnt at a small noise level is noisy, at a large one blurred. The score of held-out rows
 is a constant minus the Fisher divergence, and finds the best:
 
 .. math:: -E\left[\| s_\sigma \|^2 + 2\, \text{tr} \nabla s_\sigma \right]
@@ -15,43 +15,40 @@ import os
 
 import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV
 
-from skscore import DenoisingScoreEstimator
+from skscore import DenoisingScoreEstimator, DenoisingScoreEstimatorCV
 from skscore.datasets import ring_of_gaussians
 from skscore.metrics import fisher_divergence
+from skscore.plotting import SigmaPathDisplay
 
 
-def minus_denoising_loss(model, X, y=None):
+def denoising_loss(model, X):
     sigma, noise = model.sigma * model.scale_, np.random.RandomState(0).normal(size=X.shape)
-    return -np.mean((model.score_function(X + sigma * noise) + noise / sigma) ** 2)
+    return np.mean((model.score_function(X + sigma * noise) + noise / sigma) ** 2)
 
 
 def main(budget="full"):
     n_sigmas, cv, steps = (12, 5, "auto") if budget == "full" else (3, 2, 60)
     p, sigmas = ring_of_gaussians(), np.geomspace(0.01, 1, n_sigmas)
     X, fresh = p.sample(1000, random_state=0), p.sample(10_000, random_state=1)
-    scoring = {"fisher": lambda model, X, y=None: model.score(X), "denoising": minus_denoising_loss}
-    estimator = DenoisingScoreEstimator(max_steps=steps, random_state=0)
-    search = GridSearchCV(estimator, {"sigma": sigmas}, cv=cv, scoring=scoring, refit="fisher")
-    results = search.fit(X).cv_results_
-    fits = [clone(estimator).set_params(sigma=s).fit(X).score_function for s in sigmas]
-    truth = [fisher_divergence(s, p.score_function, fresh) for s in fits]
-    loss = -results["mean_test_denoising"]
-    chosen = [search.best_params_["sigma"], sigmas[np.argmin(truth)], sigmas[np.argmin(loss)]]
-    print("σ by held-out score, by the truth, by denoising loss:", *np.round(chosen, 3))
+    # One network per fold prices all noise levels.
+    search = DenoisingScoreEstimatorCV(sigmas, cv=cv, max_steps=steps, random_state=0).fit(X)
+    # The truth, which data do not know, takes a network for each.
+    fits = [DenoisingScoreEstimator(s, max_steps=steps, random_state=0).fit(X) for s in sigmas]
+    truth = [fisher_divergence(f.score_function, p.score_function, fresh) for f in fits]
+    loss = [denoising_loss(f, fresh) for f in fits]
+    print("σ by held-out score:", round(search.sigma_, 3))
     fig, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
-    mean, error = results["mean_test_fisher"], results["std_test_fisher"] / np.sqrt(cv)
-    axes[0].fill_between(sigmas, mean - error, mean + error, color="#33638d", alpha=0.25, lw=0)
-    axes[0].semilogx(sigmas, mean, "o-", color="#33638d")
-    axes[1].loglog(sigmas, truth, "o-", color="#e8833a")
-    axes[2].loglog(sigmas, loss, "o-", color="0.45")
-    titles = ["Held-out score ± s.e.", "True Fisher divergence", "Denoising loss: the trap"]
-    labels = ["constant − $D_F$  [1/σ²]", "$D_F$  [1/x²]", "loss  [1/x²]"]
-    for ax, sigma, title, label in zip(axes, chosen, titles, labels, strict=True):
-        ax.axvline(sigma, color="0.2", ls=":")
-        ax.set(title=f"{title}: σ = {sigma:.2g}", xlabel="σ  [sd of X]", ylabel=label)
+    SigmaPathDisplay.from_estimator(search, ax=axes[0], color="#33638d")
+    axes[0].set_title("Held-out score")
+    titles = ["True Fisher divergence", "Denoising loss of fresh rows: the trap"]
+    for ax, path, title in zip(axes[1:], (truth, loss), titles, strict=True):
+        best = sigmas[np.argmin(path)]
+        ax.loglog(sigmas, path, "o-", color="#e8833a")
+        ax.axvline(best, color="0.2", label=f"least: σ = {best:.3g}")
+        ax.set(title=title, xlabel="noise level σ", ylabel="$D_F$" if ax is axes[1] else "loss")
+        ax.legend()
+        print(f"{title}: σ =", round(best, 3))
     plt.show()
 
 
