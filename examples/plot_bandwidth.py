@@ -21,7 +21,7 @@ from scipy.special import softmax
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KernelDensity
 
-from skscore.datasets import Banana
+from skscore.datasets import ring_of_gaussians
 from skscore.metrics import fisher_divergence
 from skscore.model_selection import fisher_divergence_scorer, log_likelihood_scorer
 from skscore.plotting import SigmaPathDisplay
@@ -39,11 +39,11 @@ class BlurredRows(KernelDensity):
 
 def main(budget="full"):
     n, n_sigmas = (1000, 16) if budget == "full" else (200, 6)
-    p, sigmas = Banana(2), np.geomspace(0.06, 0.9, n_sigmas)
+    p, sigmas = ring_of_gaussians(), np.geomspace(0.02, 0.3, n_sigmas)
     X, fresh = p.sample(n, random_state=0), p.sample(4 * n, random_state=1)
     scoring = {"Fisher": fisher_divergence_scorer, "likelihood": log_likelihood_scorer}
-    search = GridSearchCV(BlurredRows(), {"bandwidth": sigmas}, scoring=scoring, refit="Fisher")
-    search.fit(X)
+    grid = {"bandwidth": sigmas}
+    search = GridSearchCV(BlurredRows(), grid, scoring=scoring, refit="Fisher", cv=10).fit(X)
     fits = [BlurredRows(bandwidth=s).fit(X) for s in sigmas]
     d_f = [fisher_divergence(f.score_function, p.score_function, fresh) for f in fits]
     d_kl = [(p.log_density(fresh) - f.score_samples(fresh)).mean() for f in fits]

@@ -119,7 +119,8 @@ class SigmaPathDisplay:
             Name of the noise level among the parameters. None is the only one that is, or ends in,
             "sigma" or "sigma_min".
         metric : str or None, default=None
-            Which of several metrics; None is the one it was refitted by.
+            Which of several metrics; None is the one it was refitted by. Of another, the noise
+            level that is best by it is the one that is marked.
         ax : matplotlib Axes, default=None
             Where to draw; None makes a figure.
         **line_options : dict
@@ -137,8 +138,8 @@ class SigmaPathDisplay:
         check_is_fitted(search, "cv_results_")
         results = search.cv_results_
         name = _noise_parameter(search, param_name)
-        if metric is None:
-            metric = search.refit if isinstance(search.refit, str) else "score"
+        refitted_by = search.refit if isinstance(search.refit, str) else "score"
+        metric = refitted_by if metric is None else metric
         if f"mean_test_{metric}" not in results:
             known = [key[10:] for key in results if key.startswith("mean_test_")]
             raise ValueError(f"metric={metric!r} is not among those of the search: {known}.")
@@ -153,7 +154,7 @@ class SigmaPathDisplay:
         sigmas = np.unique(levels)
         best = [max(rows[levels == sigma], key=lambda i: means[i]) for sigma in sigmas]
         scores = np.array([results[f"split{k}_test_{metric}"] for k in range(search.n_splits_)])
-        chosen = getattr(search, "best_params_", {})
+        chosen = getattr(search, "best_params_", {}) if metric == refitted_by else {}
         sigma = chosen.get(name, sigmas[np.argmax(means[best])])
         label = _SCORE_NAME if metric == "score" else metric
         display = cls(sigmas, scores[:, best], float(sigma), score_name=label)
@@ -180,6 +181,7 @@ class SigmaPathDisplay:
         """
         try:
             import matplotlib.pyplot as plt
+            from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
         except ImportError as error:
             raise ImportError("Displays need matplotlib; install it, or skscore[plot].") from error
         if ax is None:
@@ -210,6 +212,9 @@ class SigmaPathDisplay:
             margin = 0.1 * (top - bottom)
             ax.set_ylim(max(ax.get_ylim()[0], bottom - (top - bottom)), top + margin)
         ax.set(xscale="log", xlabel="noise level σ", ylabel=self.score_name)
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.legend()
         self.ax_, self.figure_ = ax, ax.figure
         return self
