@@ -300,8 +300,10 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
     def _tensor(self, values: Array) -> Tensor:
         return torch.tensor(values, dtype=torch.float64, device=check_device(self.device))
 
-    def _smoothed_tensors(self, z: Array, weights: Array, seed: int) -> tuple[Tensor, Tensor]:
-        rows, w = self._smoothed(z, weights, seed, as_sample=True)
+    def _smoothed_tensors(
+        self, z: Array, weights: Array, seed: int, *, as_sample: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        rows, w = self._smoothed(z, weights, seed, as_sample=as_sample)
         return self._tensor(rows), self._tensor(w)
 
     def _score_function(self, X: Any, sigma: Any) -> Array:

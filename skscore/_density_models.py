@@ -178,9 +178,7 @@ class DensityModels(LangevinEstimator):
             module = self._new_module(len(z), seed + k, start)
             trained.append(self._train(module, z, weights, split, seed + k, device, selection))
             train, valid = split
-            x, w = self._smoothed_tensors(z[train], weights[train], seed)
-            fraction = self.validation_fraction
-            forms = [fit_closed_form(m, x, w, fraction, seed) for m in CLOSED_FORM]
+            forms = [self._fit_form(m, z[train], weights[train], seed) for m in CLOSED_FORM]
             rows, w_valid = self._smoothed(z[valid], weights[valid], seed)
             folds.append(Fold(self._tensor(rows), w_valid, [*forms, trained[-1].net.module_]))
         level = self.sigma_
@@ -195,9 +193,8 @@ class DensityModels(LangevinEstimator):
         if self.model_ in CLOSED_FORM:
             return self._keep_closed_form(z, weights, seed)
         share = results["stack_weights"] if self.model_ == "stack" else np.eye(len(names))[-1]
-        x, w = self._smoothed_tensors(z, weights, seed)
         components = [
-            fit_closed_form(m, x, w, self.validation_fraction, seed)
+            self._fit_form(m, z, weights, seed)
             for m, kept in zip(CLOSED_FORM, share, strict=False)
             if kept > 0
         ]
@@ -211,14 +208,20 @@ class DensityModels(LangevinEstimator):
         self.best_step_ = max(fit.best_step for fit in trained)
         return Latest()
 
+    def _fit_form(self, model: str, z: Array, weights: Array, seed: int) -> nn.Module:
+        """Fit a closed form to rows, with noise where columns are rounded."""
+        # A mixture counts rows. A kernel does not, and the more noise it sees the better, but with
+        # columns that have none its held-out rows would be copies of the others.
+        as_sample = model != "kernel" or not (self._widths_z() > 0).all()
+        x, w = self._smoothed_tensors(z, weights, seed, as_sample=as_sample)
+        return fit_closed_form(model, x, w, self.validation_fraction, seed)
+
     def _noise_conditional(self) -> bool:
         """Whether a network learns many noise levels, of which held-out rows choose one."""
         return self.objective == "auto" and self.model in ("auto", "stack")
 
     def _keep_closed_form(self, z: Array, weights: Array, seed: int) -> Selection:
-        x, w = self._smoothed_tensors(z, weights, seed)
-        fraction = self.validation_fraction
-        self.closed_form_ = fit_closed_form(self.model_, x, w, fraction, seed)
+        self.closed_form_ = self._fit_form(self.model_, z, weights, seed)
         self.n_steps_ = self.best_step_ = 0
         return Latest()
 
