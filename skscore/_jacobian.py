@@ -14,7 +14,8 @@ Johnson, "A new family of power transformations", Biometrika 2000; Box & Cox, "A
 transformations", JRSS B 1964.
 """
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from functools import singledispatch
 from typing import Any
 
@@ -70,11 +71,15 @@ def push_forward(steps: Sequence[tuple[str, Any]], X: Any) -> tuple[Any, Array |
     return X, log_det
 
 
-def pull_back_score(steps: Sequence[tuple[str, Any]], X: Any, score: Array) -> Array:
-    """Return Jᵀ s_Z + ∇ Σ_i log |det J_i| at the rows of X, from the score s_Z at T(X)."""
+def pull_back_score(
+    steps: Sequence[tuple[str, Any]], X: Any, score_fn: Callable[[Any], Array]
+) -> Array:
+    """Return Jᵀ s_Z + ∇ Σ_i log |det J_i| at the rows of X, s_Z being ``score_fn`` of T(X)."""
     given, active = [X], active_steps(steps)
     for _, step in active:
-        given.append(step.transform(given[-1]))
+        # Of a copy: with copy=False a transform overwrites what it is given.
+        given.append(step.transform(copy.deepcopy(given[-1])))
+    score = score_fn(given[-1])
     for (name, step), X_step in zip(reversed(active), reversed(given[:-1]), strict=True):
         try:
             own = getattr(step, "score_before", None)
@@ -300,4 +305,4 @@ def _score_function(step: FunctionTransformer, X: Any, score: Array) -> Array:
 
 @score_before.register(Pipeline)
 def _score_nested(step: Pipeline, X: Any, score: Array) -> Array:
-    return pull_back_score(step.steps, X, score)
+    return pull_back_score(step.steps, X, lambda _: score)

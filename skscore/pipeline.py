@@ -251,9 +251,10 @@ class GenerativePipeline(Pipeline):
             ``score_before(X, score)`` that returns Jᵀ score + ∇ log |det J|.
         """
         check_is_fitted(self)
-        transformed, _ = push_forward(self.steps[:-1], X)
-        score = as_array(self.steps[-1][1].score_function(transformed)).astype(np.float64)
-        return pull_back_score(self.steps[:-1], X, score)
+        final = self.steps[-1][1]
+        return pull_back_score(
+            self.steps[:-1], X, lambda Z: as_array(final.score_function(Z)).astype(np.float64)
+        )
 
     @available_if(_final_step_has("held_out_nll"))
     def held_out_nll(self, X: Any, sample_weight: Any = None) -> float:

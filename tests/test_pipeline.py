@@ -500,3 +500,17 @@ def test_score_through_quantiles_is_the_gradient_between_them(output):
     between = ~np.isclose(X[:, None], pipe[0].quantiles_, rtol=0, atol=2 * h).any(1)
     assert between.mean() > 0.8
     assert near[between].all()
+
+
+def test_score_does_not_change_with_transforms_that_overwrite_their_input():
+    X = skewed()
+    pipes = [
+        make_generative_pipeline(
+            PowerTransformer(copy=copy), ExactMixture(2, random_state=SEED)
+        ).fit(X.copy())
+        for copy in (True, False)
+    ]
+    given = X.copy()
+    kept, overwritten = pipes[0].score_function(X), pipes[1].score_function(given)
+    np.testing.assert_array_equal(overwritten, kept)
+    np.testing.assert_array_equal(given, X)
