@@ -21,11 +21,11 @@ from joblib import cpu_count, effective_n_jobs
 from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 
+from skscore._base import ScoreEstimator
 from skscore._batches import Rows
 from skscore._inference import implicit_path
-from skscore._langevin import LangevinEstimator
 from skscore._losses import DenoisingLoss, RowLoss
-from skscore._selection import Selection
+from skscore._selection import LatestNearLowest, Selection
 from skscore._threads import torch_threads
 from skscore._validation import Array, RandomState, fold_rows
 from skscore.noise import LogUniformSigma
@@ -46,7 +46,7 @@ WeightedRows = tuple[Array, Array]
 _STEPS_DIVISOR, _LR_FACTOR = 2, 2.5
 
 
-class FoldNetwork(LangevinEstimator):
+class FoldNetwork(ScoreEstimator):
     """The score at every noise level of a range.
 
     Parameters
@@ -99,9 +99,11 @@ class FoldNetwork(LangevinEstimator):
     callbacks = None
     warm_start = False
 
-    def _learn(self, *args: Any) -> Selection:
-        self.sigma_ = self.ends[0]
-        return super()._learn(*args)
+    def _score_sigma(self) -> float:
+        return self.ends[0]
+
+    def _select_held_out(self) -> Selection:
+        return LatestNearLowest()
 
     def _report_ties(self, message: str) -> None:
         """Say nothing: all rows were looked at together before."""

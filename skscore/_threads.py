@@ -6,7 +6,7 @@ wait for a busy core hold up the others, and a sum that is split among threads h
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -51,17 +51,12 @@ def seeded_globally(seed: int, *, alone: bool = False) -> Iterator[None]:
     >>> bool(a == b)
     True
     """
-    with _generator_lock:
-        before = torch.get_rng_state()
-        torch.manual_seed(seed)
-        if alone:
-            try:
-                yield
-            finally:
-                torch.set_rng_state(before)
-            return
-    try:
-        yield
-    finally:
+    with _generator_lock if alone else nullcontext():
         with _generator_lock:
-            torch.set_rng_state(before)
+            before = torch.get_rng_state()
+            torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            with _generator_lock:
+                torch.set_rng_state(before)

@@ -42,8 +42,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "ENOUGH_ROWS",
     "ColumnTies",
     "dequantize",
+    "dequantized_copies",
     "find_ties",
     "resolve_dequantize",
     "step_origins",
@@ -59,6 +61,7 @@ _FEW_IN_ATOM = 5
 _JUDGED_ROWS = 10_000
 _LOG10_CHANCE = -9
 _NAMED = 10
+ENOUGH_ROWS = 5000  # with noise of their own, where rows are read once
 _OFF_STEP = 0.01  # of a step: as near as float32 has it
 _DIGITS = 14
 
@@ -200,6 +203,24 @@ def dequantize(X: Array, steps: Array, generator: np.random.RandomState) -> Arra
     u = generator.random_sample((len(X), rounded.sum()))
     smooth[:, rounded] += steps[rounded] * (u - 0.5)
     return smooth
+
+
+def dequantized_copies(
+    X: Array, weights: Array, steps: Array, n_rows: int, seed: int
+) -> tuple[Array, Array]:
+    """Return n_rows or more rows with noise, as many copies of each, and their weights.
+
+    Examples
+    --------
+    >>> X, w = np.array([[3.0], [4.0]]), np.array([1.0, 2.0])
+    >>> smooth, weights = dequantized_copies(X, w, np.array([1.0]), 4, seed=0)
+    >>> smooth.round().ravel(), weights
+    (array([3., 3., 4., 4.]), array([0.5, 0.5, 1. , 1. ]))
+    """
+    n_copies = max(1, -(-n_rows // len(X)))
+    copies = np.repeat(X, n_copies, axis=0)
+    smooth = dequantize(copies, steps, np.random.RandomState(seed))
+    return smooth, np.repeat(weights / n_copies, n_copies)
 
 
 def step_origins(X: Array, steps: Array) -> Array:

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from skscore._ties import (
-    dequantize,
+    ENOUGH_ROWS,
+    dequantized_copies,
     find_ties,
     resolve_dequantize,
     step_origins,
@@ -31,8 +32,6 @@ from skscore._validation import Array, warn
 from skscore.exceptions import TiedValuesWarning
 
 __all__ = ["UnitsMixin"]
-
-_ENOUGH_ROWS = 5000
 
 
 class UnitsMixin:
@@ -109,8 +108,5 @@ class UnitsMixin:
         widths = self._widths_z()
         if not widths.any():
             return z, weights
-        enough = min(_ENOUGH_ROWS, round(weights.sum())) if as_sample else _ENOUGH_ROWS
-        n_copies = max(1, -(-enough // len(z)))
-        copies = np.repeat(z, n_copies, axis=0)
-        smooth: Any = dequantize(copies, widths, np.random.RandomState(seed))
-        return smooth, np.repeat(weights / n_copies, n_copies)
+        n_rows = min(ENOUGH_ROWS, round(weights.sum())) if as_sample else ENOUGH_ROWS
+        return dequantized_copies(z, weights, widths, n_rows, seed)

@@ -130,8 +130,6 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
     array([[7.]])
     """
 
-    sigma: Any
-
     def __init__(
         self,
         sigma: float = 0.1,

@@ -58,9 +58,9 @@ class DenoisingScoreEstimatorCV(DenoisingScoreEstimator):
     cv : int, cross-validation generator or iterable, default=5
         How rows are held out. A number is that of folds of the distinct rows, which
         ``random_state`` shuffles, at most one a row; a row that repeats is on one side only.
-        Splitters, such as
-        `sklearn.model_selection.GroupKFold` or `sklearn.model_selection.TimeSeriesSplit`, and
-        iterables of (train, test) indices are taken as they are.
+        Splitters, such as `sklearn.model_selection.GroupKFold` or
+        `sklearn.model_selection.TimeSeriesSplit`, and iterables of (train, test) indices are taken
+        as they are.
     selection : {"min", "1se"}, default="min"
         "min" is the noise level with the least held-out Fisher divergence, "1se" the largest whose
         divergence is within one standard error, over folds, of the least: the smoothest score that

@@ -28,7 +28,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from skscore._base import ScoreEstimator
 from skscore._container import as_array, rows_like
-from skscore._ties import dequantize, find_ties, tied_values_message
+from skscore._ties import ENOUGH_ROWS, dequantized_copies, find_ties, tied_values_message
 from skscore._validation import Array
 from skscore.metrics import c2st
 from skscore.pipeline import draw_rows
@@ -46,7 +46,6 @@ __all__ = [
 ]
 
 _RELATIVE_STEP = 1e-5  # of central differences, in standard deviations
-_ENOUGH_ROWS = 5000  # where rounded columns get noise
 
 
 class Scorer(BaseEstimator):
@@ -156,9 +155,8 @@ class FisherDivergenceScorer(Scorer):
             return float(final.score(transformed, sample_weight=sample_weight))
         if steps.any():
             # Frozen noise in rounded columns, which a transform may come before.
-            n_copies = -(-_ENOUGH_ROWS // len(x))
-            rows, weights = np.repeat(transformed, n_copies, axis=0), np.repeat(weights, n_copies)
-            x = dequantize(np.asarray(rows), steps, np.random.RandomState(0))
+            rows = np.asarray(transformed)
+            x, weights = dequantized_copies(rows, weights, steps, ENOUGH_ROWS, 0)
             x = transforms.inverse_transform(x) if transforms else x
         if ours and not transforms:
             scale = np.where(final.constant_, 0.0, scale)
