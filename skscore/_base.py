@@ -25,7 +25,15 @@ from skscore._inference import implicit_losses, in_parts, probe_error, to_numpy
 from skscore._losses import RowLoss
 from skscore._selection import Latest, LowestLoss, Selection
 from skscore._threads import seeded_globally
-from skscore._training import EMA_DECAY, ScoreNet, Trained, TrainingPlan, load_weights, train
+from skscore._training import (
+    EMA_DECAY,
+    WEIGHT_DECAY,
+    ScoreNet,
+    Trained,
+    TrainingPlan,
+    load_weights,
+    train,
+)
 from skscore._typing import ScoreFn
 from skscore._units import UnitsMixin
 from skscore._validation import (
@@ -172,6 +180,7 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
             verbose=bool(self.verbose),
             seed=seed,
             noise_name=self._noise_name(),
+            weight_decay=self._weight_decay(),
             ema_decay=self._ema_decay(),
             n_threads=self._n_threads(len(z)),
         )
@@ -236,7 +245,8 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
         return ScoreMLP(n_features, hidden_units, sigma_conditioned=self._sigma_conditioned)
 
     def _precondition(self, raw: nn.Module, mean: Tensor, scale: Tensor) -> nn.Module:
-        return PreconditionedScore(raw, mean, scale, denoising=self._learns_blurred())
+        denoising = self._learns_blurred()
+        return PreconditionedScore(raw, mean, scale, denoising=denoising, floor=self._floor())
 
     def _fitted_model(self) -> nn.Module:
         """Return the fitted score function, in the units of z."""
@@ -254,6 +264,10 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
         """Whether what is learnt is the score of blurred data."""
         return True
 
+    def _floor(self) -> float:
+        """Return the r of the preconditioning."""
+        return 0.0
+
     def _holds_out(self) -> bool:
         return bool(self.early_stopping)
 
@@ -268,6 +282,9 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
 
     def _learning_rate(self) -> float:
         return float(self.lr)
+
+    def _weight_decay(self) -> float:
+        return WEIGHT_DECAY
 
     def _ema_decay(self) -> float:
         return EMA_DECAY

@@ -1,7 +1,8 @@
 r"""Which validation of a training is kept, by the losses ℓ of the held-out rows.
 
     lowest                the first of the least mean ℓ
-    latest near lowest    the last with mean(ℓ - ℓ_lowest) ≤ SE, the standard error of that mean
+    latest near lowest    the last with mean(ℓ - ℓ_lowest) ≤ SE, the standard error of that mean,
+                          and ≤ τ |mean ℓ_lowest|
     latest                the last
 
 Where generated rows are watched for copies, :mod:`skscore._copying` selects.
@@ -12,11 +13,20 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-__all__ = ["VALIDATIONS", "Latest", "LatestNearLowest", "LowestLoss", "Selection"]
+__all__ = [
+    "TOLERANCE",
+    "VALIDATIONS",
+    "Latest",
+    "LatestNearLowest",
+    "LowestLoss",
+    "Selection",
+]
 
 # Of a whole training, which ends after a quarter of them without success.
 VALIDATIONS = 25
 _PATIENCE = VALIDATIONS / 4
+# τ where the loss is the implicit objective, whose lowest mean is -E‖∇log p‖².
+TOLERANCE = 0.01
 
 
 class Selection(Protocol):
@@ -56,11 +66,17 @@ class LatestNearLowest:
 
     The error is that of the mean of paired differences, row by row. Where the held-out rows cannot
     tell two networks apart, the later one has been trained at a lower learning rate.
+
+    Parameters
+    ----------
+    tolerance : float, default=inf
+        τ, a bound for rows of heavy tails, whose standard errors would let any network pass.
     """
 
     patience = _PATIENCE
 
-    def __init__(self) -> None:
+    def __init__(self, tolerance: float = math.inf) -> None:
+        self.tolerance = tolerance
         self.lowest: Tensor | None = None
 
     def improves(self, module: nn.Module, losses: Tensor) -> bool:
@@ -69,7 +85,9 @@ class LatestNearLowest:
             self.lowest = losses
             return True
         excess = losses - self.lowest
-        return bool(excess.mean() <= excess.std(correction=0) / len(excess) ** 0.5)
+        error = excess.std(correction=0).item() / math.sqrt(len(excess))
+        bound = self.tolerance * abs(self.lowest.mean().item())
+        return excess.mean().item() <= min(error, bound)
 
 
 class Latest:

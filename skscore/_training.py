@@ -12,6 +12,7 @@ validations differ by the network alone.
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, GradientNormClipping, LRScheduler
 from skorch.helper import predefined_split
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from skscore._batches import Batch, BatchIterator, Rows, ValidationIterator
@@ -31,11 +32,20 @@ from skscore._selection import VALIDATIONS, Selection
 from skscore._threads import seeded_globally, torch_threads
 from skscore._validation import Array, torch_generator, warn
 
-__all__ = ["EMA_DECAY", "ScoreNet", "Trained", "TrainingPlan", "load_weights", "train"]
+__all__ = [
+    "EMA_DECAY",
+    "WEIGHT_DECAY",
+    "ScoreNet",
+    "Trained",
+    "TrainingPlan",
+    "load_weights",
+    "train",
+]
 
 _MIN_STEPS_BETWEEN = 10
 _VALIDATION_BATCH = 4096
 EMA_DECAY = 0.99
+WEIGHT_DECAY = 0.01
 _GRADIENT_NORM = 10.0
 
 
@@ -61,6 +71,8 @@ class TrainingPlan:
         Decides the batches, the noise and whatever a module draws.
     noise_name : str
         What the error for a diverging loss says of the noise level.
+    weight_decay : float
+        What AdamW takes off a weight in each step, over the learning rate.
     ema_decay : float
         β, the largest share of the old average that a step keeps.
     n_threads : int or None
@@ -75,6 +87,7 @@ class TrainingPlan:
     verbose: bool
     seed: int
     noise_name: str
+    weight_decay: float = WEIGHT_DECAY
     ema_decay: float = EMA_DECAY
     n_threads: int | None = None
 
@@ -86,15 +99,25 @@ class MovingAverage(Callback):
         self.decay = decay
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        self.module_ = AveragedModel(net.module_)
+        self.module_ = deepcopy(net.module_).requires_grad_(requires_grad=False)
         self.n_steps_ = 0
+        # Listed once: walking the modules in every step costs more than the average itself.
+        self.pairs_ = list(zip(self.module_.parameters(), net.module_.parameters(), strict=True))
+        self.buffers_ = list(zip(self.module_.buffers(), net.module_.buffers(), strict=True))
 
     def on_batch_end(self, net: NeuralNet, *, training: bool = False, **kwargs: Any) -> None:
-        if training:
-            self.n_steps_ += 1
-            decay = min(self.decay, (1 + self.n_steps_) / (10 + self.n_steps_))
-            self.module_.multi_avg_fn = get_ema_multi_avg_fn(decay)
-            self.module_.update_parameters(net.module_)
+        if not training:
+            return
+        self.n_steps_ += 1
+        t = self.n_steps_
+        decay = min(self.decay, (1 + t) / (10 + t)) if t > 1 else 0.0
+        averages, parameters = zip(*self.pairs_, strict=True)
+        get_ema_multi_avg_fn(decay)(list(averages), list(parameters), None)
+        for average, buffer in self.buffers_:
+            average.copy_(buffer)
+
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        del self.pairs_, self.buffers_
 
 
 class Budget(Callback):
@@ -171,7 +194,7 @@ class ScoreNet(NeuralNet):
     @property
     def average(self) -> nn.Module:
         """The moving average of the module."""
-        averaged: nn.Module = dict(self.callbacks_)["average"].module_.module
+        averaged: nn.Module = dict(self.callbacks_)["average"].module_
         return averaged
 
     def infer(self, x: Batch, **fit_params: Any) -> Tensor:
@@ -296,10 +319,11 @@ def _build_net(
     budget: Budget,
 ) -> ScoreNet:
     device = watched.values.device
-    optimizer, options = plan.optimizer, {}
+    optimizer = plan.optimizer
+    options: dict[str, Any] = {}
     if optimizer == "adamw":
         optimizer = torch.optim.AdamW
-        options = {"optimizer__fused": True}
+        options = {"optimizer__fused": True, "optimizer__weight_decay": plan.weight_decay}
     n_draws = max(1, min(loss.n_draws, _VALIDATION_BATCH // len(watched)))
     callbacks = [
         ("average", MovingAverage(plan.ema_decay)),

@@ -6,15 +6,20 @@ With x_σ = x + σε and D(x_σ) = E[x | x_σ],
     D(x_σ) = x_σ + σ² s(x_σ)                                (Tweedie's formula; Robbins 1956)
 """
 
-from typing import Any
+from numbers import Real
+from typing import Any, ClassVar
 
 import torch
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+from skscore._batches import Rows
 from skscore._langevin import LangevinEstimator
-from skscore._selection import Selection
+from skscore._losses import DenoisingLoss, RowLoss
+from skscore._selection import TOLERANCE, LatestNearLowest, Selection
 from skscore._validation import Array, RandomState
+from skscore.noise import FixedSigma
 
 __all__ = ["DenoisingScoreEstimator"]
 
@@ -63,13 +68,17 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
         Rows in a batch; each is blurred by ε and by -ε.
     lr : float, default=2e-3
         Largest learning rate; it warms up and falls along a cosine.
+    weight_decay : float, default=0.3
+        What each step takes off a weight, over the learning rate: more makes a smoother score, 1
+        for heavy tails, where little is to be learnt beyond a Gaussian, and less a sharper one.
     optimizer : "adamw" or callable, default="adamw"
-        AdamW, or a class of torch.optim.
+        AdamW, or a class of torch.optim, which does not read ``weight_decay``.
     callbacks : list of skorch callbacks, default=None
         Added to those of the training.
     early_stopping : bool, default=True
         Whether part of the rows is held out, training ends when their loss rises, and the last
-        weights are kept whose held-out loss is within one standard error of the lowest.
+        weights are kept whose held-out loss is within one standard error, and 1 %, of the lowest.
+        Up to 20 features their loss is the implicit objective at noisy points.
     validation_fraction : float, default=0.1
         Share of the distinct rows that is held out.
     warm_start : bool, default=False
@@ -130,6 +139,11 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
     array([[7.]])
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **LangevinEstimator._parameter_constraints,
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+    }
+
     def __init__(
         self,
         sigma: float = 0.1,
@@ -144,6 +158,7 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
         max_steps: int | str = "auto",
         batch_size: int = 128,
         lr: float = 2e-3,
+        weight_decay: float = 0.3,
         optimizer: Any = "adamw",
         callbacks: Any = None,
         early_stopping: bool = True,
@@ -164,6 +179,7 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
         self.max_steps = max_steps
         self.batch_size = batch_size
         self.lr = lr
+        self.weight_decay = weight_decay
         self.optimizer = optimizer
         self.callbacks = callbacks
         self.early_stopping = early_stopping
@@ -179,6 +195,16 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
 
     def _find_sigma(self) -> float:
         return float(self.sigma)
+
+    def _make_loss(self, rows: Rows, sigma_data: float) -> RowLoss:
+        law = FixedSigma(self.sigma_)
+        return DenoisingLoss(law, sigma_data, mirrored=True, exact_held_out=True)
+
+    def _select_held_out(self) -> Selection:
+        return LatestNearLowest(TOLERANCE)
+
+    def _weight_decay(self) -> float:
+        return float(self.weight_decay)
 
     def score_function(self, X: Any, sigma: float | None = None) -> Array:
         """Return the score of the blurred density, ∇ log p_σ(x), in the units of X.

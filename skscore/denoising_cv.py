@@ -98,14 +98,17 @@ class DenoisingScoreEstimatorCV(DenoisingScoreEstimator):
     lr : float, default=2e-3
         Largest learning rate; it warms up and falls along a cosine. Those of the folds have 2.5
         times as much.
+    weight_decay : float, default=0.3
+        What each step takes off a weight, over the learning rate: more makes a smoother score, 1
+        for heavy tails, where little is to be learnt beyond a Gaussian, and less a sharper one.
     optimizer : "adamw" or callable, default="adamw"
-        AdamW, or a class of torch.optim.
+        AdamW, or a class of torch.optim, which does not read ``weight_decay``.
     callbacks : list of skorch callbacks, default=None
         Added to those of the training on all rows.
     early_stopping : bool, default=True
         Whether part of the rows that are trained on is held out, training ends when their loss
-        rises, and the last weights are kept whose held-out loss is within one standard error of the
-        lowest.
+        rises, and the last weights are kept whose held-out loss is within one standard error, and
+        1 %, of the lowest. Up to 20 features their loss is the implicit objective at noisy points.
     validation_fraction : float, default=0.1
         Share of the distinct rows that is held out for that.
     warm_start : bool, default=False
@@ -207,6 +210,7 @@ class DenoisingScoreEstimatorCV(DenoisingScoreEstimator):
         max_steps: int | str = "auto",
         batch_size: int = 128,
         lr: float = 2e-3,
+        weight_decay: float = 0.3,
         optimizer: Any = "adamw",
         callbacks: Any = None,
         early_stopping: bool = True,
@@ -230,6 +234,7 @@ class DenoisingScoreEstimatorCV(DenoisingScoreEstimator):
         self.max_steps = max_steps
         self.batch_size = batch_size
         self.lr = lr
+        self.weight_decay = weight_decay
         self.optimizer = optimizer
         self.callbacks = callbacks
         self.early_stopping = early_stopping
@@ -308,6 +313,7 @@ class DenoisingScoreEstimatorCV(DenoisingScoreEstimator):
             max_steps=self.max_steps,
             batch_size=self.batch_size,
             lr=self.lr,
+            weight_decay=self.weight_decay,
             optimizer=self.optimizer,
             early_stopping=self.early_stopping,
             validation_fraction=self.validation_fraction,

@@ -7,13 +7,15 @@ unit variance, and so that F = 0 is already the score of a Gaussian fitted to th
     c_in = 1/√(λ² + σ²)
     s(x, σ) = -(x - μ)/(λ² + σ²) + c_out F(c_in (x - μ), σ)
 
-    denoising    c_out = λ / (σ √(λ² + σ²))       σ > 0
-    clean data   c_out = 1 / √(λ² + σ²)           σ ≥ 0
+    denoising    c_out = λ / (√(τ² + σ²) √(λ² + σ²))       σ > 0
+    clean data   c_out = 1 / √(λ² + σ²)                    σ ≥ 0
 
-By Tweedie's formula D = x + σ² s the first choice is the denoiser of Karras et al. (2022, table 1),
-D = μ + c_skip (x - μ) + σ² c_out F with c_skip = λ²/(λ² + σ²), here with one λ for each feature,
-so that features of any unit can share a network. Other choices of c_skip and c_out let F predict
-other things; x = x_0 + σε, z = (x_0 - μ)/λ:
+By Tweedie's formula D = x + σ² s the first choice is, with τ = 0, the denoiser of Karras et al.
+(2022, table 1), D = μ + c_skip (x - μ) + σ² c_out F with c_skip = λ²/(λ² + σ²), here with one λ for
+each feature, so that features of any unit can share a network. There F vanishes as σ does, and an
+error of F becomes one of s that grows as 1/σ. With τ = rλ, F is below τ the score in fixed units,
+which hardly changes with σ. Other choices of c_skip and c_out let F predict other things;
+x = x_0 + σε, z = (x_0 - μ)/λ:
 
     predicted    F is a guess of                  c_skip         c_out
     noise        ε                                1              -1/σ
@@ -304,6 +306,8 @@ class PreconditionedScore(_Preconditioned):
         Which c_out to use: that of a denoiser (σ > 0), or that of a score of clean data.
     prediction : {"preconditioned", "noise", "data", "v"}, default="preconditioned"
         What F predicts; only "preconditioned" without ``denoising``.
+    floor : float, default=0.0
+        r = τ/λ of a denoiser.
 
     Raises
     ------
@@ -328,6 +332,7 @@ class PreconditionedScore(_Preconditioned):
         *,
         denoising: bool = True,
         prediction: str = "preconditioned",
+        floor: float = 0.0,
     ) -> None:
         super().__init__(module, mean, scale, denoising=denoising)
         if prediction not in PREDICTIONS:
@@ -338,6 +343,7 @@ class PreconditionedScore(_Preconditioned):
                 "data has none; use prediction='preconditioned'."
             )
         self.prediction = prediction
+        self.floor = floor
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Map points (n, d) and noise levels (n, 1) to the score (n, d)."""
@@ -366,5 +372,8 @@ class PreconditionedScore(_Preconditioned):
         if self.prediction == "data":
             inverse = 1 / sigma.square()
             return -inverse.expand_as(total), self.scale * inverse
-        c_out = self.scale / (sigma * total) if self.denoising else 1 / total
+        if self.denoising:
+            c_out = self.scale / (torch.hypot(self.floor * self.scale, sigma) * total)
+        else:
+            c_out = 1 / total
         return -1 / total.square(), -c_out if self.prediction == "v" else c_out

@@ -310,9 +310,10 @@ def parzen(
     tensor([3., 3.])
     """
     x_noisy = x + sigma * noise
-    # Matrix products would round squared distances to eps ‖x‖², which a small σ magnifies.
-    distance = torch.cdist(x_noisy, centers, compute_mode="donot_use_mm_for_euclid_dist")
-    log_kernel = -(distance / sigma).square() / 2
+    # A matrix product rounds squared distances to eps ‖x‖², which a small σ magnifies: float64.
+    a, c = x_noisy.double(), centers.double()
+    distances = torch.addmm(c.square().sum(1), a, c.mT, alpha=-2).add_(a.square().sum(1)[:, None])
+    log_kernel = distances.div_(-2 * sigma.double().square()).to(x)
     if weights is not None:
         log_kernel = log_kernel + weights.log()
     target = (log_kernel.softmax(1) @ centers - x_noisy) / sigma.square()

@@ -34,6 +34,17 @@ def test_parameter_set_after_the_fit_does_not_change_what_was_learnt():
     assert model.sigma_ == 0.3
 
 
+def test_weight_decay_reaches_adamw():
+    norms = []
+    for weight_decay in (0.0, 0.3, 100.0):
+        model = DenoisingScoreEstimator(0.3, weight_decay=weight_decay, **QUICK).fit(data())
+        assert model.net_.get_params()["optimizer__weight_decay"] == weight_decay
+        norms.append(sum(float(p.square().sum()) for p in model.net_.module_.parameters()))
+    assert norms[0] > norms[1] > norms[2]
+    with pytest.raises(ValueError, match="'weight_decay' parameter of DenoisingScoreEstimator"):
+        DenoisingScoreEstimator(weight_decay=-1.0).fit(data())
+
+
 def test_transform_of_an_unfitted_estimator_says_so():
     with pytest.raises(NotFittedError):
         DenoisingScoreEstimator().transform(data())

@@ -444,3 +444,38 @@ def test_noise_is_averaged_over_several_draws_on_held_out_rows_where_there_is_an
     assert ImplicitLoss.n_draws == RowLoss.n_draws == 1
     assert SlicedLoss.n_draws > 1
     assert DenoisingLoss.n_draws > 1
+
+
+class Exact(torch.nn.Module):
+    """`score_fn`, or half of it, with its exact divergence."""
+
+    def __init__(self, factor=1.0):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x, sigma):
+        return self.factor * score_fn(x, sigma)
+
+    def score_and_divergence(self, x, sigma):
+        return exact_divergence(self.forward, x, sigma)
+
+
+def test_exactly_judged_rows_differ_as_denoised_ones_do_and_vary_less():
+    law, x = FixedSigma(0.01), rows(4000)
+    found = {}
+    for exact in (False, True):
+        loss = DenoisingLoss(law, 1.0, exact_held_out=exact)
+        one, half = (loss.held_out(Exact(f), x, generator(), 8) for f in (1.0, 0.5))
+        found[exact] = half - one
+    gap = found[True] - found[False]
+    assert abs(gap.mean()) < 4 * gap.std() / math.sqrt(len(x))
+    assert found[True].std() < 0.5 * found[False].std()
+
+
+def test_rows_are_judged_by_denoising_where_the_trace_is_not_at_hand():
+    loss, plain = (DenoisingLoss(FixedSigma(0.1), 1.0, exact_held_out=e) for e in (True, False))
+    for x, model in [(rows(), score_fn), (rows(d=21), Exact())]:
+        judged = loss.held_out(model, x, generator(), 2)
+        assert torch.equal(judged, plain.held_out(model, x, generator(), 2))
+    # In training the loss is the same.
+    assert torch.equal(loss(Exact(), rows(), generator()), plain(Exact(), rows(), generator()))

@@ -497,3 +497,20 @@ def test_activations_are_those_of_torch_and_others_are_refused():
         torch.testing.assert_close(F(x, sigma)[:, 0], phi(F.layers[0](x)).sum(1))
     with pytest.raises(ValueError, match="activation='relu' is none of 'tanh' and 'silu'"):
         ScoreMLP(2, activation="relu")
+
+
+def test_a_floor_gives_the_score_in_fixed_units_below_it():
+    noise = torch.randn(4, len(EVEN_MEAN), generator=generator(), dtype=torch.float64)
+    x = EVEN_MEAN + EVEN_SCALE * noise
+    F = mlp(len(EVEN_MEAN), sigma_conditioned=False)
+    floored = PreconditionedScore(F, EVEN_MEAN, EVEN_SCALE, floor=0.05)
+    plain = PreconditionedScore(F, EVEN_MEAN, EVEN_SCALE)
+    for level in (1e-4, 0.02, 3.0):
+        sigma = torch.full((4, 1), level, dtype=torch.float64)
+        gaussian = -(x - EVEN_MEAN) / (EVEN_SCALE**2 + sigma**2)
+        shrunk = sigma / torch.sqrt((0.05 * EVEN_SCALE) ** 2 + sigma**2)
+        expected = gaussian + shrunk * (plain(x, sigma) - gaussian)
+        torch.testing.assert_close(floored(x, sigma), expected, rtol=1e-12, atol=1e-12)
+        _, divergence = floored.score_and_divergence(x, sigma)
+        loop = diagonals_by_loop(floored, x, sigma).sum(1)
+        torch.testing.assert_close(divergence, loop, rtol=1e-10, atol=1e-10)

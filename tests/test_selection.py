@@ -23,3 +23,11 @@ def test_the_latest_is_kept_that_cannot_be_told_from_the_lowest():
     far = [3.0, 2.5, 2.5, 6.0]
     assert kept(LatestNearLowest(), [scattered, far]) == [True, False]
     assert kept(LatestNearLowest(), [lowest, scattered, far])[2] is False
+
+
+def test_a_tolerance_bounds_what_heavy_tails_would_let_pass():
+    lowest = [-9.0, -11.0, -10.0, -10.0]
+    uncertain = [-7.0, -12.0, -10.6, -9.6]  # .2 more, 2 % of the lowest, with an error of .7
+    assert kept(LatestNearLowest(), [lowest, uncertain]) == [True, True]
+    assert kept(LatestNearLowest(0.03), [lowest, uncertain]) == [True, True]
+    assert kept(LatestNearLowest(0.01), [lowest, uncertain]) == [True, False]

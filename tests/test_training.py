@@ -68,7 +68,7 @@ def test_losses_of_held_out_rows_reach_the_selection_row_by_row(monkeypatch):
             seen.append(losses)
             return super().improves(module, losses)
 
-    monkeypatch.setattr("skscore._langevin.LatestNearLowest", Spy)
+    monkeypatch.setattr("skscore.denoising.LatestNearLowest", Spy)
     X = np.vstack([data(), data()[:50]])  # weights 2 and 1
     model = DenoisingScoreEstimator(max_steps=30, validation_fraction=0.3, random_state=0).fit(X)
     assert [losses.shape for losses in seen] == [(30,)] * 3
