@@ -38,6 +38,8 @@ class LatestOriginal:
         The distinct training rows.
     draw : callable
         Draws rows, (m, d), from the network it is called with.
+    share_repeated : float, default=0.0
+        Share of the training rows that have an equal: a new row does with that probability, too.
 
     Attributes
     ----------
@@ -51,10 +53,16 @@ class LatestOriginal:
 
     patience = 3.0
 
-    def __init__(self, rows: Array, draw: Callable[[nn.Module], Array]) -> None:
+    def __init__(
+        self,
+        rows: Array,
+        draw: Callable[[nn.Module], Array],
+        share_repeated: float = 0.0,
+    ) -> None:
         self.rows = rows
         self.draw = draw
-        self.reference = copy_rate(rows, rows, exclude_self=True)
+        near = copy_rate(rows, rows, exclude_self=True)
+        self.reference = share_repeated + (1 - share_repeated) * near
         self.rates: list[float] = []
         self.kept = math.nan
 

@@ -26,6 +26,7 @@ from skscore._typing import ScoreFn
 from skscore._validation import (
     Array,
     RandomState,
+    block_seed,
     check_device,
     check_n_samples,
     draw_seed,
@@ -191,7 +192,7 @@ class Generation(ScoreEstimator):
         blocks = []
         with tqdm(total=n_samples, desc="sampling", unit="row", disable=not self.verbose) as bar:
             for k in range(-(-n_samples // PART)):
-                generator = torch_generator(_block_seed(seed, k), device)
+                generator = torch_generator(block_seed(seed, k), device)
                 x = self._draw_gaussian(PART, self.sigma_max_, generator)
                 if z_given is None or sigmas_given is None:
                     states = solve(score_fn, x, generator, all_states=all_states)
@@ -309,12 +310,6 @@ class Generation(ScoreEstimator):
             "The sampler diverged; use a smaller step_size with the Langevin samplers, more "
             "n_sampling_steps, or a guidance that is less steep."
         )
-
-
-def _block_seed(seed: int, block: int) -> int:
-    """Return the seed of a block of rows."""
-    state = np.random.SeedSequence([seed, block]).generate_state(1, np.uint64)
-    return int(state[0] >> np.uint64(1))  # torch takes signed integers
 
 
 def _takes_trajectory(solver: Sampler) -> bool:

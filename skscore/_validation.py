@@ -20,6 +20,7 @@ from sklearn.utils.validation import _check_sample_weight
 __all__ = [
     "Array",
     "RandomState",
+    "block_seed",
     "check_device",
     "check_module",
     "check_n_samples",
@@ -46,6 +47,12 @@ def draw_seed(random_state: RandomState) -> int:
     True
     """
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def block_seed(seed: int, block: int) -> int:
+    """Return the seed of a block of rows."""
+    state = np.random.SeedSequence([seed, block]).generate_state(1, np.uint64)
+    return int(state[0] >> np.uint64(1))  # torch takes signed integers
 
 
 def torch_generator(seed: int, device: str | torch.device = "cpu") -> torch.Generator:

@@ -38,12 +38,12 @@ import torch
 from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
-from skscore.networks import _Preconditioned, _ResidualMLP
+from skscore.networks import ResidualMLP, _Preconditioned
 
 __all__ = ["EnergyMLP", "EnergyScore"]
 
 
-class EnergyMLP(_ResidualMLP):
+class EnergyMLP(ResidualMLP):
     """Residual multilayer perceptron f(x, σ) with one output and a zero-initialised last layer.
 
     Its layers are those of :class:`~skscore.networks.ScoreMLP`; the last has no bias, of which a
@@ -80,13 +80,13 @@ class EnergyMLP(_ResidualMLP):
         )
 
     # Absent, like the next, where a subclass computes something else.
-    @available_if(lambda self: type(self).forward is _ResidualMLP.forward)
+    @available_if(lambda self: type(self).forward is ResidualMLP.forward)
     def input_gradient(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Return ∂f/∂x, (n, d), at points (n, d) and noise levels (n, 1)."""
         slopes = [1 - a.square() for a in self._hidden(x, sigma)[1]]
         return self._pull_back(slopes)[1][:, : x.shape[1]].expand_as(x)
 
-    @available_if(lambda self: type(self).forward is _ResidualMLP.forward)
+    @available_if(lambda self: type(self).forward is ResidualMLP.forward)
     def hessian_diagonal(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gradient and the diagonal of the Hessian, from one pass.
 

@@ -46,7 +46,7 @@ import torch
 from sklearn.utils.metaestimators import available_if
 from torch import Tensor, nn
 
-__all__ = ["PREDICTIONS", "PreconditionedScore", "ScoreMLP", "SigmaEmbedding"]
+__all__ = ["PREDICTIONS", "PreconditionedScore", "ResidualMLP", "ScoreMLP", "SigmaEmbedding"]
 
 # What a raw network of a denoising score can predict.
 PREDICTIONS = ("preconditioned", "noise", "data", "v")
@@ -84,7 +84,7 @@ class SigmaEmbedding(nn.Module):
         return torch.cat([c, c.square(), waves.sin(), waves.cos()], dim=1)
 
 
-class _ResidualMLP(nn.Module):
+class ResidualMLP(nn.Module):
     """The layers that networks of a score and of an energy share, and their tangents.
 
     Parameters
@@ -181,7 +181,7 @@ class _ResidualMLP(nn.Module):
         return products, J
 
 
-class ScoreMLP(_ResidualMLP):
+class ScoreMLP(ResidualMLP):
     """Residual multilayer perceptron F(x, σ) with a zero-initialised last layer.
 
     Layers of equal width are joined by a residual connection; each hidden layer sees the embedded
@@ -232,7 +232,7 @@ class ScoreMLP(_ResidualMLP):
         )
 
     # Absent where a subclass computes something else.
-    @available_if(lambda self: type(self).forward is _ResidualMLP.forward)
+    @available_if(lambda self: type(self).forward is ResidualMLP.forward)
     def jacobian_diagonal(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Return the output and the diagonal of its Jacobian, from one pass.
 

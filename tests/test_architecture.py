@@ -177,7 +177,18 @@ def test_skorch_is_imported_in_one_place():
 
 
 @pytest.mark.parametrize(
-    "name", modules("_ties", "metrics", "_container", "pipeline", "_jacobian", "datasets")
+    "name",
+    modules(
+        "_ties",
+        "metrics",
+        "_container",
+        "pipeline",
+        "_jacobian",
+        "datasets",
+        "tabular.encoder",
+        "tabular.groups",
+        "tabular.report",
+    ),
 )
 def test_what_works_on_arrays_reaches_no_torch(name):
     for module in {name, *reached(name)}:
@@ -194,7 +205,12 @@ def test_optional_packages_are_imported_where_they_are_used(name):
         for node in ast.walk(statement)
     ]
     roots = {module.split(".")[0] for module in imports(at_the_top, name)}
-    assert not roots & {"matplotlib", "pandas", "ot", "xgboost"}
+    assert not roots & {"matplotlib", "narwhals", "ot", "pandas", "polars", "xgboost"}
+
+
+def test_a_generator_of_tables_is_put_together_from_the_parts():
+    for name in modules("tabular"):
+        assert not reached(name) & {"skscore._base", "skscore.ncsn", "skscore.density"}
 
 
 def test_no_imports_go_round_in_a_circle():

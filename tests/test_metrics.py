@@ -1,11 +1,23 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
+from scipy import stats
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 from sklearn.model_selection import StratifiedKFold
 
 from skscore import objectives
 from skscore.datasets import gaussian_mixture_1d, random_gaussian_mixture
-from skscore.metrics import c2st, copy_rate, fisher_divergence
+from skscore.metrics import (
+    c2st,
+    copy_rate,
+    coverage,
+    distance_to_closest_record,
+    fisher_divergence,
+    wasserstein,
+)
 
 SEED = 0
 
@@ -296,3 +308,102 @@ def test_c2st_needs_as_many_rows_of_positive_weight_as_folds():
     w[:3] = 1
     with pytest.raises(ValueError, match="3 rows of each kind cannot be held out in 5 folds"):
         c2st(rows(60, 2, 1), rows(60, 2, 2), sample_weight=w, random_state=SEED)
+
+
+# Wasserstein, coverage, closest records
+
+
+def cityblock(A, B):
+    return np.abs(A[:, None] - B[None]).sum(axis=2)
+
+
+def test_wasserstein_of_one_column_is_the_area_between_distribution_functions():
+    X, Y = rows(30, 1, seed=1), 2 * rows(45, 1, seed=2) + 1
+    expected = stats.wasserstein_distance(X.ravel(), Y.ravel())
+    found = wasserstein(X, Y)
+    assert isinstance(found, float)
+    assert found == pytest.approx(expected)
+    assert wasserstein(Y, X) == pytest.approx(expected)
+
+
+def test_wasserstein_of_as_many_rows_is_the_cheapest_pairing():
+    X, Y = rows(25, 3, seed=1), rows(25, 3, seed=2)
+    for metric in ("euclidean", "cityblock", cityblock):
+        cost = cdist(X, Y, "cityblock" if callable(metric) else metric)
+        pairs = linear_sum_assignment(cost)
+        assert wasserstein(X, Y, metric=metric) == pytest.approx(cost[pairs].mean())
+    assert wasserstein(X, X[::-1]) == pytest.approx(0)
+    assert wasserstein(X, X + [3, 0, 4]) == pytest.approx(5)
+
+
+def test_coverage_is_that_of_a_slow_loop():
+    R, S = rows(40, 2, seed=1), rows(25, 2, seed=2)
+    for k in (1, 2, 5):
+        covered = 0
+        for i, x in enumerate(R):
+            radius = np.sort(np.linalg.norm(np.delete(R, i, axis=0) - x, axis=1))[k - 1]
+            covered += np.linalg.norm(S - x, axis=1).min() < radius
+        assert coverage(R, S, k=k) == pytest.approx(covered / 40)
+    assert coverage(R, S) == coverage(R, S, k=2)
+    assert coverage(R, S, metric=cityblock) == coverage(R, S, metric="cityblock")
+
+
+def test_coverage_of_the_same_law_has_the_mean_that_is_stated():
+    n, m, k, runs = 30, 20, 3, 300
+    rng = np.random.RandomState(SEED)
+    found = [coverage(rng.normal(size=(n, 2)), rng.normal(size=(m, 2)), k=k) for _ in range(runs)]
+    left = [(n - 1 - i) / (n + m - 1 - i) for i in range(k)]
+    expected = 1 - np.prod(left)
+    assert np.mean(found) == pytest.approx(expected, abs=4 * np.std(found) / runs**0.5)
+
+
+def test_coverage_looks_farther_where_rows_repeat():
+    R = np.repeat(np.arange(10.0), 3)[:, None]
+    # Two others are equal, so that the third neighbour is the first apart, and the fourth is used.
+    assert coverage(R, [[4.4]]) == coverage(R, [[4.4]], k=4) == pytest.approx(0.2)
+    assert coverage(R, R) == 1
+    assert coverage(np.zeros((5, 1)), np.zeros((3, 1))) == 1
+    assert coverage(np.zeros((5, 1)), np.ones((3, 1))) == 0
+
+
+def test_closest_records_are_those_of_a_slow_loop():
+    X, T = rows(20, 3, seed=1), rows(600, 3, seed=2)
+    expected = cdist(X, T).min(axis=1)
+    np.testing.assert_allclose(distance_to_closest_record(X, T), expected)
+    expected = cdist(X, T, "cityblock").min(axis=1)
+    for metric in ("cityblock", cityblock):
+        np.testing.assert_allclose(distance_to_closest_record(X, T, metric=metric), expected)
+    among = cdist(T, T) + 1e9 * np.eye(600)
+    for metric in ("euclidean", cdist):
+        found = distance_to_closest_record(T, T, exclude_self=True, metric=metric)
+        np.testing.assert_allclose(found, among.min(axis=1))
+
+
+def test_copies_are_counted_in_any_metric():
+    X, T = rows(200, 3, seed=1), rows(100, 3, seed=2)
+    found = copy_rate(X, T, metric="cityblock")
+    nearest = np.sort(cdist(X, T, "cityblock"), axis=1)
+    assert found == np.mean(nearest[:, 0] < nearest[:, 1] / 3)
+    assert copy_rate(X, T, metric=cityblock) == found
+    assert copy_rate(X, T, metric=cdist) == copy_rate(X, T)
+    alone = copy_rate(T, T, exclude_self=True)
+    assert copy_rate(T, T, exclude_self=True, metric=cdist) == alone
+
+
+def test_samples_that_do_not_compare_are_refused():
+    with pytest.raises(ValueError, match=r"X has 2 feature\(s\) and Y has 1"):
+        wasserstein(rows(5, 2), rows(5, 1))
+    with pytest.raises(ValueError, match="X_real has 2 .* X_synthetic has 1"):
+        coverage(rows(5, 2), rows(5, 1))
+    with pytest.raises(ValueError, match="5 real row.* k=5; give more"):
+        coverage(rows(5, 1), rows(5, 1), k=5)
+    with pytest.raises(ValueError, match="1 real row.* k=2"):
+        coverage(rows(1, 1), rows(5, 1))
+    with pytest.raises(ValueError, match="X_train has 1 row"):
+        distance_to_closest_record(rows(1, 1), rows(1, 1), exclude_self=True)
+
+
+def test_the_wasserstein_distance_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ot", None)
+    with pytest.raises(ImportError, match=r"needs POT; install .skscore\[tabular\]"):
+        wasserstein(rows(5, 1), rows(5, 1))

@@ -1,0 +1,12 @@
+"""Tables of numbers, categories, dates and missing cells.
+
+`TabularEncoder` makes features of columns and columns of features again; `TabularGenerator` learns
+tables and draws rows like theirs; `SyntheticDataReport` says how good drawn rows are.
+"""
+
+from skscore.tabular.encoder import TabularEncoder
+from skscore.tabular.generator import TabularGenerator
+from skscore.tabular.groups import FeatureGroup
+from skscore.tabular.report import SyntheticDataReport
+
+__all__ = ["FeatureGroup", "SyntheticDataReport", "TabularEncoder", "TabularGenerator"]

@@ -1,0 +1,369 @@
+"""Columns of data frames and arrays as NumPy arrays with a mask, and back.
+
+Three containers come in, pandas and polars data frames and arrays. A `Column` is the same for all:
+its cells in the NumPy dtype that is theirs (integers stay integers, dates are datetime64), a mask
+of the missing ones, and the dtype to go back to. A `Layout` is what is needed to make a container
+like it, and no cell. pandas and polars are imported only where such a frame has been seen; polars
+is read through narwhals.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Column", "Layout", "as_objects", "frame_kind", "read_columns"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One column of a table.
+
+    Attributes
+    ----------
+    name : hashable
+        Its label, or its position in an array.
+    values : ndarray of shape (n_rows,)
+        The cells; anything where they are missing.
+    missing : ndarray of bool of shape (n_rows,)
+        Which are missing.
+    kind : {"number", "order", "label", "time"}
+        What the dtype says that they are.
+    dtype : dtype
+        That of the container.
+    levels : tuple or None
+        The categories in their order, where the dtype names them.
+    blank : object
+        What stands for a missing cell, in a column that is no objects.
+    """
+
+    name: Hashable
+    values: Array
+    missing: Array
+    kind: str
+    dtype: Any
+    levels: tuple[Any, ...] | None = None
+    blank: Any = None
+
+    @property
+    def where(self) -> str:
+        """What an error calls the column."""
+        return f"Column {self.name!r}"
+
+    def take(self, rows: Array) -> "Column":
+        """Return some of the rows, by a mask."""
+        return replace(self, values=self.values[rows], missing=self.missing[rows])
+
+    def marker(self) -> Any:
+        """Return what stands for a missing cell, the commonest if there are several."""
+        if self.values.dtype != object or not self.missing.any():
+            return self.blank
+        found = self.values[self.missing]
+        kinds = [type(cell) for cell in found]
+        return found[kinds.index(Counter(kinds).most_common(1)[0][0])]
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """The container, column labels and dtypes of a table, and no row of it.
+
+    Attributes
+    ----------
+    container : {"pandas", "polars", "array"}
+        What it was.
+    names : sequence of hashables
+        Column labels, an Index for pandas.
+    dtypes : tuple of dtypes
+        One for each column.
+    """
+
+    container: str
+    names: Any
+    dtypes: tuple[Any, ...]
+
+    def assemble(self, cells: Sequence[tuple[Array, Array, Any]], index: Any = None) -> Any:
+        """Make a table of columns.
+
+        Parameters
+        ----------
+        cells : sequence of (values, missing, marker)
+            For each column its values, which of them are missing, and what stands for those in a
+            column of objects.
+        index : pandas.Index or None, default=None
+            Row labels; None counts from 0.
+
+        Returns
+        -------
+        table : DataFrame or ndarray
+        """
+        parts = list(zip(cells, self.dtypes, strict=True))
+        if self.container == "array":
+            columns = [_to_numpy(*cell, dtype) for cell, dtype in parts]
+            table = np.empty((len(columns[0]), len(columns)), dtype=self.dtypes[0])
+            for j, column in enumerate(columns):
+                table[:, j] = column
+            return table
+        if self.container == "polars":
+            nw = _narwhals()
+            made = {
+                name: _to_polars(name, *cell, dtype)
+                for name, (cell, dtype) in zip(self.names, parts, strict=True)
+            }
+            return nw.from_dict(made).to_native()
+        import pandas as pd
+
+        rows = pd.RangeIndex(len(cells[0][0])) if index is None else index
+        # Keyed by position: a label may be anything.
+        series = {
+            j: _to_pandas(*cell, dtype).set_axis(rows) for j, (cell, dtype) in enumerate(parts)
+        }
+        frame = pd.DataFrame(series, index=rows)
+        frame.columns = self.names
+        return frame
+
+
+def frame_kind(X: Any) -> str | None:
+    """Return "pandas" or "polars" for such a data frame, None for anything else."""
+    pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
+    if pandas is not None and isinstance(X, pandas.DataFrame):
+        return "pandas"
+    if polars is not None and isinstance(X, polars.LazyFrame):
+        raise TypeError("X is a polars LazyFrame; give X.collect().")
+    return "polars" if polars is not None and isinstance(X, polars.DataFrame) else None
+
+
+def read_columns(X: Any) -> tuple[list[Column], Layout]:
+    """Read a table.
+
+    Parameters
+    ----------
+    X : DataFrame or ndarray of shape (n_rows, n_columns)
+        The table.
+
+    Returns
+    -------
+    columns : list of Column
+    layout : Layout
+
+    Raises
+    ------
+    ValueError
+        If two columns have the same label, or a column holds complex numbers.
+    TypeError
+        If a column holds lists or records.
+    ImportError
+        If X is a polars frame and narwhals is not installed.
+    """
+    kind = frame_kind(X)
+    if kind is None:
+        columns = [_from_numpy(X[:, j], j) for j in range(X.shape[1])]
+        return columns, Layout("array", range(X.shape[1]), (X.dtype,) * X.shape[1])
+    repeated = [name for name, count in Counter(X.columns).items() if count > 1]
+    if repeated:
+        raise ValueError(
+            f"X has more than one column with the label {repeated[0]!r}; give each column a label "
+            "of its own."
+        )
+    if kind == "pandas":
+        columns = [_from_pandas(X.iloc[:, j], name) for j, name in enumerate(X.columns)]
+        return columns, Layout("pandas", X.columns, tuple(X.dtypes))
+    frame = _narwhals().from_native(X, eager_only=True)
+    columns = [_from_polars(frame[name]) for name in frame.columns]
+    return columns, Layout("polars", tuple(frame.columns), tuple(c.dtype for c in columns))
+
+
+def _narwhals() -> Any:
+    try:
+        import narwhals
+    except ImportError as error:
+        raise ImportError(
+            "A polars data frame is read through narwhals, which is not installed; install it with "
+            "pip install 'skscore[polars]', or give X.to_pandas()."
+        ) from error
+    return narwhals
+
+
+def _refuse_complex(name: Hashable) -> None:
+    raise ValueError(
+        f"Complex data not supported: column {name!r} holds complex numbers; give their real and "
+        "imaginary parts as two columns."
+    )
+
+
+def _is_missing(cell: Any) -> bool:
+    if isinstance(cell, float | np.floating):
+        return bool(cell != cell)
+    return cell is None or (isinstance(cell, np.datetime64 | np.timedelta64) and np.isnat(cell))
+
+
+def as_objects(cells: Sequence[Any]) -> Array:
+    """Return an array of objects; NumPy would make more dimensions of tuples.
+
+    Examples
+    --------
+    >>> as_objects([(1, 2), "a"]).shape
+    (2,)
+    """
+    values = np.empty(len(cells), dtype=object)
+    for i, cell in enumerate(cells):
+        values[i] = cell
+    return values
+
+
+def _from_numpy(values: Array, name: Hashable) -> Column:
+    kind = values.dtype.kind
+    if kind == "c":
+        _refuse_complex(name)
+    if kind in "mM":
+        return Column(name, values, np.isnat(values), "time", values.dtype)
+    if kind in "iuf":
+        return Column(name, values, values != values, "number", values.dtype)
+    if kind != "O":
+        return Column(name, values, np.zeros(len(values), dtype=bool), "label", values.dtype)
+    pandas = sys.modules.get("pandas")
+    missing = (
+        np.array([_is_missing(cell) for cell in values], dtype=bool)
+        if pandas is None
+        else np.asarray(pandas.isna(values))
+    )
+    given = values[~missing]
+    types = set(map(type, given))
+    if any(issubclass(t, complex | np.complexfloating) for t in types):
+        _refuse_complex(name)
+    # A fraction or a decimal would not come back from a double.
+    numbers = types and all(
+        issubclass(t, int | float | np.integer | np.floating)
+        and not issubclass(t, bool | np.timedelta64)
+        for t in types
+    )
+    return Column(name, values, missing, "number" if numbers else "label", values.dtype)
+
+
+def _from_pandas(series: Any, name: Hashable) -> Column:
+    import pandas as pd
+
+    dtype = series.dtype
+    missing = series.isna().to_numpy(dtype=bool)
+    levels = None
+    if isinstance(dtype, pd.CategoricalDtype):
+        kind, levels = "order" if dtype.ordered else "label", tuple(dtype.categories)
+        values = series.astype(object).to_numpy()
+    elif isinstance(dtype, pd.DatetimeTZDtype):
+        kind, values = "time", series.to_numpy(dtype=f"M8[{dtype.unit}]")
+    elif isinstance(dtype, pd.SparseDtype):
+        dense = _from_numpy(np.asarray(series), name)
+        return Column(name, dense.values, missing, dense.kind, dtype)
+    elif isinstance(dtype, np.dtype):
+        column = _from_numpy(series.to_numpy(), name)
+        # In a frame the dtype speaks: objects are labels.
+        kind = "label" if dtype.kind == "O" else column.kind
+        values = column.values
+    elif pd.api.types.is_bool_dtype(dtype):
+        kind, values = "label", series.to_numpy(dtype=bool, na_value=False)
+    elif pd.api.types.is_integer_dtype(dtype):
+        kind, values = "number", series.to_numpy(dtype=dtype.numpy_dtype, na_value=0)
+    elif pd.api.types.is_float_dtype(dtype):
+        kind, values = "number", series.to_numpy(dtype=dtype.numpy_dtype, na_value=np.nan)
+    elif getattr(dtype, "kind", "O") in "mM":
+        values = series.to_numpy(dtype=f"{dtype.kind}8[{dtype.pyarrow_dtype.unit}]")
+        kind = "time"
+    else:
+        kind, values = "label", series.to_numpy(dtype=object)
+    return Column(name, values, missing, kind, dtype, levels)
+
+
+def _from_polars(series: Any) -> Column:
+    nw = _narwhals()
+    name, dtype = series.name, series.dtype
+    missing = series.is_null().to_numpy()
+    levels = blank = None
+    if dtype.is_nested():
+        raise TypeError(
+            f"Column {name!r} of dtype {dtype} holds lists or records; give their parts as columns."
+        )
+    if dtype == nw.Boolean:
+        kind, values = "label", series.fill_null(value=False).to_numpy()
+    elif dtype.is_integer():
+        kind, values = "number", series.fill_null(0).to_numpy()
+    elif dtype.is_numeric():
+        cells = series if dtype.is_float() else series.cast(nw.Float64)
+        kind, values = "number", cells.fill_null(np.nan).to_numpy()
+        # polars tells null from NaN; both are missing, and come back as NaN if there is no null.
+        blank = None if missing.any() else np.nan
+        missing = missing | (values != values)
+    elif dtype.is_temporal():
+        ticks = series.cast(nw.Int64).fill_null(0).to_numpy()
+        kind, values = "time", ticks.astype(np.int64).view(_polars_ticks(dtype))
+    else:
+        kind, values = "label", as_objects(series.to_list())
+        if dtype == nw.Enum:
+            levels = tuple(dtype.categories)
+    gone = np.asarray(missing, dtype=bool)
+    return Column(name, np.asarray(values), gone, kind, dtype, levels, blank)
+
+
+def _polars_ticks(dtype: Any) -> np.dtype:
+    """Return the NumPy dtype that counts the same ticks as dates, times and durations do."""
+    nw = _narwhals()
+    if dtype == nw.Date:
+        return np.dtype("M8[D]")
+    code = "M8" if dtype == nw.Datetime else "m8"
+    return np.dtype(f"{code}[{getattr(dtype, 'time_unit', 'ns')}]")
+
+
+def _to_numpy(values: Array, missing: Array, marker: Any, dtype: np.dtype) -> Array:
+    """Return the cells in a NumPy dtype."""
+    if dtype.kind == "O":
+        made = values.astype(object)
+        made[missing] = marker
+        return made
+    if values.dtype == object:
+        blank = np.datetime64("NaT") if dtype.kind == "M" else np.timedelta64("NaT")
+        fill = {"f": np.nan, "M": blank, "m": blank}.get(dtype.kind)
+        return np.array(
+            [fill if gone else cell for cell, gone in zip(values, missing, strict=True)],
+            dtype=dtype,
+        )
+    made = values.astype(dtype)
+    if dtype.kind == "f":
+        made[missing] = np.nan
+    elif dtype.kind in "mM":
+        made[missing] = np.array("NaT", dtype=dtype)
+    return made
+
+
+def _to_pandas(values: Array, missing: Array, marker: Any, dtype: Any) -> Any:
+    import pandas as pd
+
+    if isinstance(dtype, np.dtype):
+        return pd.Series(_to_numpy(values, missing, marker, dtype), dtype=dtype)
+    if isinstance(dtype, pd.SparseDtype):
+        return pd.Series(_to_numpy(values, missing, marker, dtype.subtype)).astype(dtype)
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        ticks: Any = _to_numpy(values, missing, marker, np.dtype(f"M8[{dtype.unit}]"))
+        return pd.Series(ticks).dt.tz_localize("UTC").astype(dtype)
+    if values.dtype != object:
+        return pd.Series(values).astype(dtype).mask(missing)
+    cells = [None if gone else cell for cell, gone in zip(values, missing, strict=True)]
+    if isinstance(dtype, pd.CategoricalDtype):
+        return pd.Series(pd.Categorical(cells, dtype=dtype))
+    return pd.Series(pd.array(cells, dtype=dtype))
+
+
+def _to_polars(name: str, values: Array, missing: Array, marker: Any, dtype: Any) -> Any:
+    nw = _narwhals()
+    if values.dtype == object and dtype.is_temporal():
+        values = _to_numpy(values, missing, marker, _polars_ticks(dtype))
+    ticks = values.dtype.kind in "mM"
+    cells = (values.view(np.int64) if ticks else values).tolist()
+    for i in np.flatnonzero(missing):
+        cells[i] = marker
+    made = {"i": nw.Int64, "m": nw.Int64, "M": nw.Int64, "u": nw.UInt64, "f": nw.Float64}
+    first = made.get(values.dtype.kind, dtype)
+    return nw.new_series(name, cells, first, backend="polars").cast(dtype)

@@ -1,0 +1,198 @@
+r"""The score of an encoded table, whose categories are denoised by classification.
+
+All features are blurred by one Gaussian process, x_σ = x + σε. The best denoiser of a number is its
+mean, that of a category with the codes e_k the mean of the codes under the posterior of its levels,
+
+    D = μ + λ²/(λ² + σ²) (x - μ) + σλ/√(λ² + σ²) F(x, σ)                        a number
+    p_k ∝ exp(ln π_k + (x·e_k - ‖e_k‖²/2)/σ² + F_k(x, σ)),    D = Σ_k p_k e_k     a category
+    s = (D - x)/σ²
+
+so that F = 0 is already the exact score of a table of independent columns, numbers being standard
+normal and levels having the frequencies π_k; F has to learn what the columns say of each other.
+
+Cells may be given: they stay clean while the others are blurred, and the network sees which. Cells
+that are not known at all are absent: the network sees that, and nothing else of them.
+
+Sources: Karras et al., "Elucidating the design space of diffusion-based generative models", NeurIPS
+2022 (numbers); Dieleman et al., "Continuous diffusion for categorical data", 2022 (score
+interpolation); Mueller, Gruber & Fok, "Continuous diffusion for mixed-type tabular data", ICLR 2025
+(both in one table).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skscore.networks import ResidualMLP
+from skscore.tabular.groups import FeatureGroup
+
+__all__ = ["ABSENT", "DRAWN", "GIVEN", "TableScore"]
+
+# States of a cell.
+ABSENT, DRAWN, GIVEN = -1.0, 0.0, 1.0
+# Numbers are seen as they are and through waves sin(2^k x), cos(2^k x) of unit inputs.
+_N_WAVES = 2
+_LEAST_SPREAD = 0.05
+_LEAST_FREQUENCY = 1e-12
+
+
+class TableScore(nn.Module):
+    """Score function of an encoded table.
+
+    Parameters
+    ----------
+    groups : sequence of FeatureGroup
+        What the features stand for.
+    hidden_units : sequence of int
+        Widths of the hidden layers.
+
+    Attributes
+    ----------
+    numeric : Tensor of int, shape (n_numeric,)
+        The features that are numbers.
+    coded : Tensor of int, shape (n_coded,)
+        The others.
+    codes : Tensor of shape (n_levels, n_coded)
+        The codes of all levels of all categories.
+    owner : Tensor of int, shape (n_levels,)
+        Which category a level belongs to.
+    column : Tensor of int, shape (n_features,)
+        Which column a feature belongs to.
+    """
+
+    numeric: Tensor
+    coded: Tensor
+    codes: Tensor
+    owner: Tensor
+    column: Tensor
+    mean: Tensor
+    scale: Tensor
+    log_frequencies: Tensor
+
+    def __init__(self, groups: Sequence[FeatureGroup], hidden_units: Sequence[int]) -> None:
+        super().__init__()
+        d = groups[-1].stop
+        names = list(dict.fromkeys(group.column for group in groups))
+        column, mean, scale = np.zeros(d, dtype=int), np.zeros(d), np.ones(d)
+        numeric: list[int] = []
+        coded: list[int] = []
+        frequencies: list[np.ndarray] = []
+        owner: list[int] = []
+        blocks: list[np.ndarray] = []
+        for group in groups:
+            features = list(range(group.start, group.stop))
+            column[features] = names.index(group.column)
+            if group.codebook is None or group.frequencies is None:
+                numeric += features
+                continue
+            mean[features] = group.frequencies @ group.codebook
+            variance = group.frequencies @ group.codebook**2 - mean[features] ** 2
+            scale[features] = np.sqrt(np.maximum(variance, _LEAST_SPREAD**2))
+            owner += [len(blocks)] * len(group.codebook)
+            blocks.append(group.codebook)
+            coded += features
+            frequencies.append(group.frequencies)
+        self.n_categories = len(blocks)
+        codes = np.zeros((len(owner), len(coded)))
+        row = place = 0
+        for block in blocks:
+            codes[row : row + len(block), place : place + block.shape[1]] = block
+            row, place = row + len(block), place + block.shape[1]
+        self.register_buffer("numeric", torch.tensor(numeric, dtype=torch.long))
+        self.register_buffer("coded", torch.tensor(coded, dtype=torch.long))
+        self.register_buffer("owner", torch.tensor(owner, dtype=torch.long))
+        self.register_buffer("column", torch.tensor(column))
+        self.register_buffer("codes", torch.tensor(codes, dtype=torch.float32))
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
+        shares = np.concatenate([*frequencies, np.zeros(0)])
+        with np.errstate(divide="ignore"):
+            log_shares = np.where(shares > 0, np.log(np.maximum(shares, _LEAST_FREQUENCY)), -np.inf)
+        self.register_buffer("log_frequencies", torch.tensor(log_shares, dtype=torch.float32))
+        self.n_columns = len(names)
+        self.network = ResidualMLP(
+            d + self.n_columns + 2 * _N_WAVES * len(numeric),
+            len(numeric) + len(owner),
+            hidden_units,
+            sigma_conditioned=True,
+            bias=True,
+            activation="silu",
+        )
+
+    def forward(self, x: Tensor, sigma: Tensor, state: Tensor | None = None) -> Tensor:
+        """Map points (n, d), noise levels (n, 1) and states (n, n_columns) to the score (n, d).
+
+        The score is 0 in cells that are given, so that solvers leave them as they are.
+        """
+        denoised = self.denoise(x, sigma, state)
+        if state is not None:
+            denoised = torch.where(state[:, self.column] == GIVEN, x, denoised)
+        return (denoised - x) / sigma.square()
+
+    def denoise(self, x: Tensor, sigma: Tensor, state: Tensor | None = None) -> Tensor:
+        """Return the denoised rows (n, d)."""
+        numbers, log_p = self.parts(x, sigma, state)
+        denoised = torch.empty_like(x)
+        denoised[:, self.numeric] = numbers
+        denoised[:, self.coded] = log_p.exp() @ self.codes
+        return denoised
+
+    def parts(self, x: Tensor, sigma: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return denoised numbers (n, n_numeric) and log p of the levels (n, n_levels)."""
+        if state is None:
+            state = torch.full_like(x[:, :1], DRAWN).expand(-1, self.n_columns)
+        F = self.network(self._inputs(x, sigma, state), sigma)
+        n_numeric = len(self.numeric)
+        x_n, spread = x[:, self.numeric], (1 + sigma.square()).sqrt()
+        numbers = x_n / spread.square() + sigma / spread * F[:, :n_numeric]
+        likelihood = x[:, self.coded] @ self.codes.T - self.codes.square().sum(1) / 2
+        log_p = self.log_frequencies + likelihood / sigma.square() + F[:, n_numeric:]
+        return numbers, self._normalised(log_p)
+
+    def _inputs(self, x: Tensor, sigma: Tensor, state: Tensor) -> Tensor:
+        of_feature = state[:, self.column]
+        spread = torch.where(
+            of_feature == GIVEN, self.scale, (self.scale.square() + sigma.square()).sqrt()
+        )
+        unit = torch.where(of_feature == ABSENT, 0.0, (x - self.mean) / spread)
+        waves = [2.0 ** (k + 1) * unit[:, self.numeric] for k in range(_N_WAVES)]
+        return torch.cat([unit, state, *(w.sin() for w in waves), *(w.cos() for w in waves)], dim=1)
+
+    def _normalised(self, logits: Tensor) -> Tensor:
+        """Return the log-softmax over the levels of each category."""
+        if not self.n_categories:
+            return logits
+        shape = len(logits), self.n_categories
+        index = self.owner.expand_as(logits)
+        largest = logits.new_full(shape, -torch.inf).scatter_reduce(
+            1, index, logits.detach(), "amax"
+        )
+        shifted = logits - largest[:, self.owner]
+        total = logits.new_zeros(shape).index_add(1, self.owner, shifted.exp())
+        return shifted - total.log()[:, self.owner]
+
+    def levels_of(self, x: Tensor) -> Tensor:
+        """Return the number of the level (n, n_categories) that each code of clean rows is."""
+        nearness = x[:, self.coded] @ self.codes.T - self.codes.square().sum(1) / 2
+        return self._pick(nearness)
+
+    def draw_levels(self, log_p: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw a level of each category (n, n_categories), by Gumbel's maximum."""
+        u = torch.rand(log_p.shape, generator=generator, dtype=log_p.dtype, device=generator.device)
+        return self._pick(log_p - torch.log(-torch.log(u.clamp(min=1e-300))))
+
+    def _pick(self, values: Tensor) -> Tensor:
+        ends = torch.bincount(self.owner, minlength=self.n_categories).cumsum(0).tolist()
+        starts = [0, *ends][:-1]
+        picks = [
+            start + values[:, start:end].argmax(1) for start, end in zip(starts, ends, strict=True)
+        ]
+        return torch.stack(picks, 1) if picks else values[:, :0].long()
+
+    def encode_levels(self, x: Tensor, levels: Tensor) -> Tensor:
+        """Return rows (n, d) with the codes of levels (n, n_categories) in place of theirs."""
+        x = x.clone()
+        x[:, self.coded] = self.codes[levels].sum(1) if self.n_categories else x[:, self.coded]
+        return x

@@ -1,0 +1,172 @@
+r"""What a score network of tables is trained on.
+
+Numbers come as intervals of probability and are drawn in them in every batch,
+
+    z = Φ⁻¹(l + V (u - l)),       V ~ U(0, 1)
+
+(the randomised probability integral transform; Rüschendorf 2009). The loss of a row is the mean
+over its cells of
+
+    (1 + σ²)/σ² (D - z)²          a number
+    -ln p_k / H(π)                a category of level k, H(π) = -Σ π_k ln π_k
+
+each of which is 1 in the mean if nothing is known but the law of the column, at every σ for
+numbers and as σ → ∞ for categories. Half of the rows see some of their cells clean, each with a
+probability that is uniform over rows: these cells are given, and only the others count. So one
+network learns the score of the table and that of any columns given any others.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skscore._batches import Rows
+from skscore._losses import RowLoss
+from skscore._typing import ScoreFn
+from skscore._validation import Array
+from skscore.noise import SigmaLaw, stratified_uniform
+from skscore.tabular._network import ABSENT, DRAWN, GIVEN, TableScore
+from skscore.tabular.groups import FeatureGroup
+
+__all__ = ["EncodedRows", "TableLoss"]
+
+_SHARE_OF_CONDITIONED_ROWS = 0.5
+_LEAST_ENTROPY = 0.01
+# Φ⁻¹ of it is -6.4.
+_LEAST_PROBABILITY = 1e-10
+
+
+@dataclass
+class EncodedRows(Rows):
+    """Rows of an encoded table, of which some features are intervals of probability.
+
+    Attributes
+    ----------
+    values : Tensor of shape (n, d)
+        l, or the feature itself; NaN where a cell is absent.
+    upper : Tensor of shape (n, d)
+        u, or the feature itself.
+    is_quantile : Tensor of bool, shape (d,)
+        Which features are intervals.
+    """
+
+    upper: Tensor | None = None
+    is_quantile: Tensor | None = None
+
+    @classmethod
+    def between(
+        cls,
+        lower: Array,
+        upper: Array,
+        is_quantile: Array,
+        device: torch.device,
+        weights: Array | None = None,
+    ) -> Self:
+        """Take over arrays; probabilities stay in double precision."""
+        weights = np.ones(len(lower)) if weights is None else weights
+        return cls(
+            torch.tensor(lower, device=device),
+            torch.tensor(weights, dtype=torch.float32, device=device),
+            upper=torch.tensor(upper, device=device),
+            is_quantile=torch.tensor(is_quantile, device=device),
+        )
+
+    def smoothed(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the rows of an index, drawn afresh in their intervals."""
+        if self.upper is None or self.is_quantile is None:
+            return super().smoothed(index, generator)
+        values = self.values[index]
+        found = values.to(torch.float32)
+        if self.is_quantile.any():
+            lower, upper = values[:, self.is_quantile], self.upper[index][:, self.is_quantile]
+            V = torch.rand(lower.shape, generator=generator, device=generator.device)
+            u = lower + V.to(lower) * (upper - lower)
+            u = u.clamp(_LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+            found[:, self.is_quantile] = torch.special.ndtri(u).to(found)
+        return found
+
+
+class TableLoss(RowLoss):
+    """Denoising of numbers and classification of categories, some cells being given.
+
+    Parameters
+    ----------
+    sigma_law : SigmaLaw
+        The law of σ.
+    groups : sequence of FeatureGroup
+        What the features stand for.
+    """
+
+    entropies: Tensor
+    first: Tensor
+    present: Tensor
+
+    def __init__(self, sigma_law: SigmaLaw, groups: Sequence[FeatureGroup]) -> None:
+        super().__init__()
+        self.sigma_law = sigma_law
+        entropies = []
+        marker, first = {}, []  # of columns with missing cells; of each category
+        for group in groups:
+            if group.frequencies is None:
+                continue
+            p = torch.tensor(group.frequencies, dtype=torch.float32)
+            entropies.append(torch.special.entr(p).sum().clamp(min=_LEAST_ENTROPY))
+            first.append(group.start)
+            if group.kind == "missing":
+                marker[group.column] = group.start
+        self.register_buffer("entropies", torch.stack(entropies) if entropies else torch.zeros(0))
+        self.register_buffer("first", torch.tensor(first, dtype=torch.long))
+        # The feature that is 1 where a number is there, -1 if it always is.
+        present = [marker.get(g.column, -1) for g in groups if g.frequencies is None]
+        self.register_buffer("present", torch.tensor(present, dtype=torch.long))
+
+    def forward(
+        self, score_fn: ScoreFn, x: Tensor, generator: torch.Generator, n_draws: int = 1
+    ) -> Tensor:
+        """Return the losses (n,) of clean rows x (n, d), NaN where cells are absent."""
+        if not isinstance(score_fn, TableScore):
+            raise TypeError("A table is learnt by a TableScore.")
+        device = generator.device
+        x = x.repeat_interleave(n_draws, 0)
+        n, absent = len(x), x.isnan()
+        x = x.nan_to_num()
+        u = stratified_uniform(n, generator)
+        u = u[torch.randperm(n, generator=generator, device=device)]
+        sigma = self.sigma_law.quantile(u[:, None].to(x))
+        noise = torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype).to(x)
+        state = self._states(score_fn, absent, generator)
+        of_feature = state[:, score_fn.column]
+        numbers, log_p = score_fn.parts(
+            torch.where(of_feature == GIVEN, x, x + sigma * noise), sigma, state
+        )
+        counts = of_feature == DRAWN
+        squared = (numbers - x[:, score_fn.numeric]).square()
+        n_loss = (1 + 1 / sigma.square()) * squared
+        levels = score_fn.levels_of(x)
+        c_loss = -log_p.gather(1, levels) / self.entropies
+        n_counts = counts[:, score_fn.numeric] & self._is_there(x)
+        c_counts = counts[:, self.first]
+        total = (n_loss * n_counts).sum(1) + (c_loss * c_counts).sum(1)
+        n_cells = (n_counts.sum(1) + c_counts.sum(1)).float()
+        loss: Tensor = (total / n_cells.mean().clamp(min=1 / n)).reshape(-1, n_draws).mean(1)
+        return loss
+
+    def _states(self, score_fn: TableScore, absent: Tensor, generator: torch.Generator) -> Tensor:
+        n, device = len(absent), generator.device
+        conditioned = torch.rand(n, 1, generator=generator, device=device)
+        rate = torch.rand(n, 1, generator=generator, device=device)
+        rate = rate * (conditioned < _SHARE_OF_CONDITIONED_ROWS)
+        draws = torch.rand(n, score_fn.n_columns, generator=generator, device=device)
+        state = torch.where(draws < rate, GIVEN, DRAWN).to(absent.device)
+        by_column = torch.zeros_like(state).index_add(1, score_fn.column, absent.to(state))
+        return torch.where(by_column > 0, ABSENT, state)
+
+    def _is_there(self, x: Tensor) -> Tensor:
+        """Return which numbers (n, n_numeric) are not missing."""
+        marked = x[:, self.present.clamp(min=0)] > 0.5
+        there: Tensor = marked | (self.present < 0)
+        return there

@@ -1,0 +1,524 @@
+r"""A generator of tables like a given one.
+
+Columns become features by :class:`~skscore.tabular.TabularEncoder`: numbers become standard normal,
+by the randomised probability integral transform, drawn afresh in every batch, and categories codes.
+One network learns the score of all of them at every noise level, given any columns or none, and the
+probability flow of :func:`~skscore.samplers.dpm_solver` leads from noise to a row. The levels of
+categories are drawn from their posterior at the smallest noise level.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from scipy.special import ndtri
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from skscore._batches import Rows
+from skscore._copying import LatestOriginal
+from skscore._inference import PART
+from skscore._selection import Latest, Selection
+from skscore._threads import seeded_globally
+from skscore._training import TrainingPlan, train
+from skscore._validation import (
+    Array,
+    RandomState,
+    block_seed,
+    check_device,
+    check_n_samples,
+    collapse_duplicates,
+    draw_seed,
+    torch_generator,
+)
+from skscore.noise import LogNormalSigma, karras_sigmas
+from skscore.samplers import dpm_solver
+from skscore.tabular._conditions import Given, given_rows, missing_cells
+from skscore.tabular._network import DRAWN, GIVEN, TableScore
+from skscore.tabular._training import EncodedRows, TableLoss
+from skscore.tabular.encoder import TabularEncoder
+from skscore.tabular.groups import FeatureGroup
+
+__all__ = ["TabularGenerator"]
+
+_SIGMA_MIN, _SIGMA_MAX = 0.02, 10.0
+_LOG_MEAN, _LOG_STD = -1.2, 1.2
+_WATCH_STEPS, _WATCHED_DRAWS, _WATCHED_ROWS_MAX = 16, 400, 10_000
+_WATCHED_LOSSES = 1024
+_MAX_ROUNDS = 50
+_LEAST_PROBABILITY = 1e-10
+
+
+class TabularGenerator(BaseEstimator):
+    """Generate rows like those of a table of numbers, categories, dates and missing cells.
+
+    A data frame goes in and data frames like it come out: the same columns, dtypes, levels, steps
+    of rounded columns and bounds. Columns are encoded by `TabularEncoder`; one noise-conditional
+    network learns the score of all of them [1]_, numbers by regression, categories by
+    classification [2]_, and at the same time given any columns, so that `sample` can fill rows of
+    which some cells are given.
+
+    Parameters
+    ----------
+    missing : {"generate", "complete"}, default="generate"
+        "generate": rows come with missing cells in the pattern of the data. "complete": missing
+        cells are taken as not known, and all cells of generated rows are filled.
+    categorical, numeric, datetime : list of column labels, default=None
+        Columns to be taken as such; the others by their dtype, see `TabularEncoder`.
+    tails : {"clip", "pareto"}, default="clip"
+        Whether numbers stay between the least and the largest of the data, or have fitted tails
+        beyond them.
+    max_stored_values : int, default=10_000
+        How many values of a numeric column are kept at most, for its distribution.
+    hidden_units : sequence of int or "auto", default="auto"
+        Widths of the hidden layers. "auto" is (128, 128, 128) below 1000 rows, (256, 256, 256)
+        from there on, and wider above 200 000.
+    max_steps : int or "auto", default="auto"
+        Gradient steps. "auto" grows as √n from 3000 up to 40 000, with 5000 for 1000 rows.
+    batch_size : int, default=256
+        Rows in a batch.
+    lr : float, default=3e-3
+        Largest learning rate; it warms up and falls along a cosine.
+    early_stopping : bool, default=True
+        Whether the last weights are kept whose samples lie no nearer to single training rows than
+        these to each other (see `skscore.metrics.copy_rate`), and training ends when they do. Not
+        looked at above 10 000 rows, nor in tables of categories alone.
+    n_sampling_steps : int, default=32
+        Evaluations of the network for a row.
+    device : str or torch.device, default="cpu"
+        Where to compute: "cpu", "cuda", "cuda:0".
+    verbose : int or bool, default=False
+        Whether to show progress bars.
+    random_state : int, RandomState or None, default=None
+        Seed of the initial weights, the batches and the noise.
+
+    Attributes
+    ----------
+    encoder_ : TabularEncoder
+        How columns became features. It holds the levels of categories and up to
+        ``max_stored_values`` values of each numeric column, and no rows.
+    net_ : skorch.NeuralNet
+        The trained net; its ``module_`` is the score of encoded rows. Missing if no column varies.
+    n_steps_, best_step_ : int
+        Gradient steps taken, and the step whose weights were kept.
+    validation_curve_ : ndarray of shape (n_validations, 2)
+        Step and loss of each validation, on rows trained on.
+    copy_rate_ : float
+        Share of copies among what the kept weights generate; NaN where that is not looked at.
+    n_features_in_ : int
+        Number of columns.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their labels, if they are strings.
+
+    See Also
+    --------
+    TabularEncoder : The encoder, for pipelines.
+
+    References
+    ----------
+    .. [1] Y. Song and S. Ermon, "Generative modeling by estimating gradients of the data
+       distribution", NeurIPS 2019.
+    .. [2] M. Mueller, K. Gruber and D. Fok, "Continuous diffusion for mixed-type tabular data",
+       ICLR 2025.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from skscore.tabular import TabularGenerator
+    >>> rng = np.random.RandomState(0)
+    >>> sex = rng.choice(["f", "m"], size=400)
+    >>> height = np.where(sex == "m", 178.0, 165.0) + 7 * rng.standard_normal(400)
+    >>> df = pd.DataFrame({"sex": sex, "height": height.round()})
+    >>> generator = TabularGenerator(max_steps=300, hidden_units=(64, 64), random_state=0).fit(df)
+    >>> drawn = generator.sample(1000, random_state=0)
+    >>> bool(drawn["height"].isin(df["height"]).mean() > 0.9)
+    True
+    >>> tall = generator.sample(200, random_state=0, conditions={"height": 190.0})
+    >>> bool((tall["sex"] == "m").mean() > 0.7)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "missing": [StrOptions({"generate", "complete"})],
+        "categorical": ["array-like", None],
+        "numeric": ["array-like", None],
+        "datetime": ["array-like", None],
+        "tails": [StrOptions({"clip", "pareto"})],
+        "max_stored_values": [Interval(Integral, 2, None, closed="left")],
+        "hidden_units": [StrOptions({"auto"}), "array-like"],
+        "max_steps": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "early_stopping": ["boolean"],
+        "n_sampling_steps": [Interval(Integral, 2, None, closed="left")],
+        "device": [str, torch.device],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        *,
+        missing: str = "generate",
+        categorical: Any = None,
+        numeric: Any = None,
+        datetime: Any = None,
+        tails: str = "clip",
+        max_stored_values: int = 10_000,
+        hidden_units: Any = "auto",
+        max_steps: int | str = "auto",
+        batch_size: int = 256,
+        lr: float = 3e-3,
+        early_stopping: bool = True,
+        n_sampling_steps: int = 32,
+        device: str | torch.device = "cpu",
+        verbose: int | bool = False,
+        random_state: RandomState = None,
+    ) -> None:
+        self.missing = missing
+        self.categorical = categorical
+        self.numeric = numeric
+        self.datetime = datetime
+        self.tails = tails
+        self.max_stored_values = max_stored_values
+        self.hidden_units = hidden_units
+        self.max_steps = max_steps
+        self.batch_size = batch_size
+        self.lr = lr
+        self.early_stopping = early_stopping
+        self.n_sampling_steps = n_sampling_steps
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit the encoder and the score network.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            The table.
+        y : Ignored
+            Present for API consistency; a target is a column like the others.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, not negative. None is 1 each.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the table is out of its range; see `TabularEncoder.fit`.
+        """
+        validate_parameter_constraints(
+            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
+        )
+        device, seed = check_device(self.device), draw_seed(self.random_state)
+        self.encoder_ = TabularEncoder(
+            categorical=self.categorical,
+            numeric=self.numeric,
+            datetime=self.datetime,
+            tails=self.tails,
+            max_stored_values=self.max_stored_values,
+        ).fit(X, sample_weight=sample_weight)
+        self.n_features_in_ = self.encoder_.n_features_in_
+        if hasattr(self.encoder_, "feature_names_in_"):
+            self.feature_names_in_ = self.encoder_.feature_names_in_
+        self.copy_rate_ = np.nan
+        self.__dict__.pop("net_", None)
+        lower, upper = self.encoder_.intervals(X)
+        if not lower.shape[1]:
+            return self
+        weights = np.ones(len(lower)) if sample_weight is None else np.asarray(sample_weight)
+        groups, d = self.encoder_.feature_groups_, lower.shape[1]
+        if self.missing == "complete":
+            gone, labels = missing_cells(X), self.encoder_.columns_
+            groups = _completed(groups, lower, upper, lambda c: gone[:, labels.index(c)])
+        both, weights = collapse_duplicates(np.hstack([lower, upper]), weights.astype(np.float64))
+        self._train(groups, both[:, :d], both[:, d:], weights, seed, device)
+        return self
+
+    def _train(
+        self,
+        groups: Sequence[FeatureGroup],
+        lower: Array,
+        upper: Array,
+        weights: Array,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        is_quantile = self.encoder_.quantile_features_
+        rows = EncodedRows.between(lower, upper, is_quantile, device, weights)
+        with seeded_globally(seed, alone=True):
+            module = TableScore(groups, self._hidden_units(len(lower)))
+        index = np.linspace(0, len(lower) - 1, min(len(lower), _WATCHED_LOSSES)).astype(int)
+        generator = torch_generator(seed, device)
+        watched = rows.smoothed(torch.tensor(index, device=device), generator)
+        law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, _LOG_MEAN, _LOG_STD)
+        plan = TrainingPlan(
+            max_steps=self._max_steps(len(lower)),
+            batch_size=self.batch_size,
+            lr=self.lr,
+            optimizer="adamw",
+            callbacks=[],
+            verbose=bool(self.verbose),
+            seed=seed,
+            noise_name="the noise levels of tables",
+        )
+        selection = self._selection(lower, upper, weights, seed)
+        loss = TableLoss(law, groups).to(device)
+        trained = train(
+            module.to(device), loss, rows, Rows(watched, rows.weights[index]), plan, selection
+        )
+        trained.net.module_.double().requires_grad_(requires_grad=False)
+        self.net_ = trained.net
+        self.n_steps_, self.best_step_ = trained.n_steps, trained.best_step
+        self.validation_curve_ = trained.curve
+        if isinstance(selection, LatestOriginal):
+            self.copy_rate_ = selection.kept
+
+    def _hidden_units(self, n_rows: int) -> tuple[int, ...]:
+        if isinstance(self.hidden_units, str):
+            if n_rows < 1000:
+                return (128, 128, 128)
+            return (256, 256, 256) if n_rows < 200_000 else (512, 512, 512, 512)
+        widths = tuple(self.hidden_units)
+        if not widths or not all(isinstance(w, Integral) and int(w) > 0 for w in widths):
+            raise ValueError(
+                f"hidden_units={self.hidden_units!r} are not the widths of layers; give a sequence "
+                "of positive integers such as (256, 256, 256), or 'auto'."
+            )
+        return tuple(int(w) for w in widths)
+
+    def _max_steps(self, n_rows: int) -> int:
+        if self.max_steps != "auto":
+            return int(self.max_steps)
+        return int(np.clip(5000 * (n_rows / 1000) ** 0.5, 3000, 40_000))
+
+    def _selection(self, lower: Array, upper: Array, weights: Array, seed: int) -> Selection:
+        if not self.early_stopping or not 3 <= len(lower) <= _WATCHED_ROWS_MAX:
+            return Latest()
+        if not self.encoder_.quantile_features_.any():
+            return Latest()  # of labels alone, new rows of the same law are often equal to old ones
+        share_repeated = float(weights[weights > 1].sum() / weights.sum())
+        return LatestOriginal(
+            self._middle(lower, upper), lambda m: self._draw_watched(m, seed), share_repeated
+        )
+
+    def _draw_watched(self, module: Any, seed: int) -> Array:
+        """Draw rows from the network in training, alike every time but for its weights."""
+        generator = torch_generator(seed, module.mean.device)
+        with torch.no_grad():
+            x = _start(module, _WATCHED_DRAWS, generator).float()
+            sigmas = karras_sigmas(_SIGMA_MAX, _SIGMA_MIN, _WATCH_STEPS).float()
+            z = dpm_solver(module, x, sigmas)
+            z = module.encode_levels(z, module.levels_of(z)).double().cpu().numpy()
+        if not np.isfinite(z).all():
+            return z
+        # A repeated value is a range of z: without this step a copied row would not be equal.
+        return self._middle(*self.encoder_.intervals(self.encoder_.inverse_transform(z)))
+
+    def _middle(self, lower: Array, upper: Array) -> Array:
+        """Return encoded rows with every number in the middle of its interval, absent ones 0."""
+        z = np.nan_to_num(lower.copy())
+        features = self.encoder_.quantile_features_
+        middle = np.nan_to_num((lower + upper)[:, features] / 2, nan=0.5)
+        z[:, features] = ndtri(middle.clip(_LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY))
+        return z
+
+    def sample(
+        self,
+        n_samples: int | None = None,
+        random_state: RandomState = None,
+        *,
+        conditions: Any = None,
+        balance: Any = None,
+        constraints: Callable[[Any], Any] | Sequence[Callable[[Any], Any]] | None = None,
+    ) -> Any:
+        """Draw rows, whole or given some of their cells.
+
+        Parameters
+        ----------
+        n_samples : int, default=None
+            Number of rows. None is 1, or one for each row of ``conditions``.
+        random_state : int, RandomState or None, default=None
+            Seed; None draws afresh.
+        conditions : DataFrame, array-like or dict, default=None
+            What is given. A table of some or all of the columns, missing where a cell is to be
+            drawn: one row comes back for each, with its given cells as they are and the others
+            drawn given these, by the network that was trained on it. Or a dict of a value for each
+            of some columns, the same in all rows.
+        balance : column label, default=None
+            A categorical column, of which all levels are drawn equally often, to within one row.
+        constraints : callable or sequence of callables, default=None
+            Each is called with generated rows and returns for each whether it may stay. Others are
+            drawn again.
+
+        Returns
+        -------
+        X : DataFrame or array of shape (n_samples, n_features_in_)
+            Like the training data: the same container, columns and dtypes.
+
+        Raises
+        ------
+        ValueError
+            If n_samples is not a positive integer or not that of the conditions, the conditions
+            have other columns or values that cannot be encoded, or rows that keep the constraints
+            are not found in 50 rounds.
+        FloatingPointError
+            If the sampler diverges.
+        """
+        check_is_fitted(self)
+        draws: np.random.RandomState = check_random_state(random_state)
+        given = given_rows(self.encoder_, n_samples, conditions, balance, draws)
+        if given is None:
+            n_rows = check_n_samples(1 if n_samples is None else n_samples)
+        else:
+            n_rows = len(given)
+        z = self._draw(n_rows, given, draws)
+        if constraints is None:
+            return self._decode(z, given)
+        checks = [constraints] if callable(constraints) else list(constraints)
+        pending = np.arange(n_rows)
+        for _ in range(_MAX_ROUNDS):
+            rows = self._decode(z[pending], None if given is None else given.part(pending))
+            pending = pending[~_kept(rows, checks)]
+            if not len(pending):
+                return self._decode(z, given)
+            z[pending] = self._draw(
+                len(pending), None if given is None else given.part(pending), draws
+            )
+        raise ValueError(
+            f"{len(pending)} of {n_rows} rows break the constraints after {_MAX_ROUNDS} draws of "
+            "each; use constraints that more of the data keep, or conditions."
+        )
+
+    def _decode(self, z: Array, given: Given | None) -> Any:
+        rows = self.encoder_.inverse_transform(z)
+        return rows if given is None else given.put_back(rows)
+
+    def _draw(self, n_rows: int, given: Given | None, random_state: Any) -> Array:
+        """Return encoded rows (n, d), one for each that is given, or n_rows."""
+        seed, d = draw_seed(random_state), self.encoder_.n_features_out_
+        if not d:
+            return np.zeros((n_rows, 0))
+        device = check_device(self.device)
+        module = self.net_.module_
+        state = z_given = None
+        if given is not None:
+            state, z_given = self._given_tensors(given, module, seed, device)
+        blocks = []
+        with tqdm(total=n_rows, desc="sampling", unit="row", disable=not self.verbose) as bar:
+            for k in range(-(-n_rows // PART)):
+                generator = torch_generator(block_seed(seed, k), device)
+                part = slice(k * PART, (k + 1) * PART)
+                block = None if state is None else state[part]
+                clean = None if z_given is None else z_given[part]
+                blocks.append(self._draw_block(module, block, clean, generator))
+                bar.update(min(PART, n_rows - k * PART))
+        z = torch.cat(blocks)[:n_rows]
+        if not z.isfinite().all():
+            raise FloatingPointError(
+                "The sampler diverged; fit with a smaller lr, or use more n_sampling_steps."
+            )
+        return z.cpu().numpy()
+
+    def _draw_block(
+        self,
+        module: TableScore,
+        state: Tensor | None,
+        clean: Tensor | None,
+        generator: torch.Generator,
+    ) -> Tensor:
+        x = _start(module, PART, generator)
+        if state is not None and clean is not None:
+            filler = PART - len(state)
+            state = torch.cat([state, state[-1:].expand(filler, -1)])
+            clean = torch.cat([clean, clean[-1:].expand(filler, -1)])
+            is_given = state[:, module.column] == GIVEN
+            x = torch.where(is_given, clean, x)
+
+        def score_fn(x: Tensor, sigma: Tensor) -> Tensor:
+            score: Tensor = module(x, sigma, state)
+            return score
+
+        sigmas = karras_sigmas(_SIGMA_MAX, _SIGMA_MIN, self.n_sampling_steps).to(x)
+        with torch.no_grad():
+            states = dpm_solver(score_fn, x, sigmas, return_trajectory=True)
+            # The last state is the mean, between the codes of levels that are still open.
+            _, log_p = module.parts(states[-2], sigmas[-1].expand(PART, 1), state)
+            z = module.encode_levels(states[-1], module.draw_levels(log_p, generator))
+        return z if state is None or clean is None else torch.where(is_given, clean, z)
+
+    def _given_tensors(
+        self, given: Given, module: TableScore, seed: int, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        lower, upper = self.encoder_.intervals(given.rows)
+        rows = EncodedRows.between(lower, upper, self.encoder_.quantile_features_, device)
+        generator = torch_generator(seed, device)
+        z = rows.smoothed(torch.arange(len(rows), device=device), generator)
+        columns = list(dict.fromkeys(group.column for group in self.encoder_.feature_groups_))
+        labels = self.encoder_.columns_
+        state = torch.full((len(rows), len(columns)), DRAWN, dtype=torch.float64, device=device)
+        for j, label in enumerate(columns):
+            is_given = torch.tensor(given.known[:, labels.index(label)], device=device)
+            state[is_given, j] = GIVEN
+        return state, z.double()
+
+
+def _start(module: TableScore, n_rows: int, generator: torch.Generator) -> Tensor:
+    """Draw from the Gaussian of independent features that has the moments of the blurred ones."""
+    shape = n_rows, len(module.mean)
+    noise = torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)
+    return module.mean + noise * (module.scale.double().square() + _SIGMA_MAX**2).sqrt()
+
+
+def _kept(rows: Any, checks: Sequence[Callable[[Any], Any]]) -> Array:
+    """Return which rows keep all constraints."""
+    kept = np.ones(len(rows), dtype=bool)
+    for check in checks:
+        answer = np.asarray(check(rows), dtype=bool)
+        if answer.shape != kept.shape:
+            raise ValueError(
+                f"A constraint returned the shape {answer.shape} for {len(rows)} rows; it has to "
+                "return one truth value a row."
+            )
+        kept &= answer
+    return kept
+
+
+def _completed(
+    groups: Sequence[FeatureGroup], lower: Array, upper: Array, is_missing: Callable[[Any], Array]
+) -> list[FeatureGroup]:
+    """Make missing cells absent, in place, and return groups in which no cell is missing."""
+    found = []
+    for group in groups:
+        features = slice(group.start, group.stop)
+        gone, frequencies = is_missing(group.column), group.frequencies
+        if group.codebook is None or frequencies is None:
+            lower[gone, features] = upper[gone, features] = np.nan
+        elif group.kind == "missing":
+            lower[:, features] = upper[:, features] = group.codebook[0]
+            group = replace(group, frequencies=np.array([1.0, 0.0]))
+        elif gone.any():
+            level = int((group.codebook @ lower[gone][0, features]).argmax())
+            frequencies = np.where(np.arange(len(frequencies)) == level, 0.0, frequencies)
+            lower[gone, features] = upper[gone, features] = np.nan
+            group = replace(group, frequencies=frequencies / frequencies.sum())
+        found.append(group)
+    return found

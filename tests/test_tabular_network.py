@@ -1,0 +1,159 @@
+"""TableScore: numbers by regression, categories by classification, one Gaussian process."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from skscore.tabular._network import ABSENT, DRAWN, GIVEN, TableScore
+from skscore.tabular.groups import FeatureGroup
+
+SEED = 0
+
+
+def generator(seed=SEED):
+    return torch.Generator().manual_seed(seed)
+
+
+def unit_codes(n_levels, n_features, seed=SEED):
+    codes = np.random.RandomState(seed).normal(size=(n_levels, n_features))
+    return codes / np.linalg.norm(codes, axis=1, keepdims=True)
+
+
+def groups():
+    """A number, a category of one-hot codes, a number with a marker, one of shorter codes."""
+    return [
+        FeatureGroup("a", "numeric", 0, 1, None, None),
+        FeatureGroup("b", "categorical", 1, 4, np.eye(3), np.array([0.5, 0.3, 0.2])),
+        FeatureGroup("c", "numeric", 4, 5, None, None),
+        FeatureGroup("c", "missing", 5, 7, np.eye(2), np.array([0.9, 0.1])),
+        FeatureGroup("d", "categorical", 7, 11, unit_codes(6, 4), np.full(6, 1 / 6)),
+    ]
+
+
+def network(*, random_head=False, found=None):
+    with torch.random.fork_rng():
+        torch.manual_seed(SEED)
+        module = TableScore(found or groups(), (16, 16)).double()
+        if random_head:
+            nn.init.normal_(module.network.head.weight)
+            nn.init.normal_(module.network.head.bias)
+        return module
+
+
+def points(n=5):
+    return torch.randn(n, 11, generator=generator(), dtype=torch.float64)
+
+
+def log_density_of_independent_columns(x, sigma):
+    variance = 1 + sigma.square()
+    log_p = -x[:, [0, 4]].square().sum(1) / (2 * variance[:, 0])
+    for group in groups():
+        if group.codebook is None:
+            continue
+        codes = torch.tensor(group.codebook)
+        gap = x[:, None, group.start : group.stop] - codes
+        log_q = torch.tensor(group.frequencies).log() - gap.square().sum(2) / (2 * sigma.square())
+        log_p = log_p + log_q.logsumexp(1)
+    return log_p
+
+
+@pytest.mark.parametrize("level", [0.05, 0.4, 8.0])
+def test_an_untrained_network_has_the_exact_score_of_independent_columns(level):
+    x = points().requires_grad_()
+    sigma = torch.full((len(x), 1), level, dtype=torch.float64)
+    (expected,) = torch.autograd.grad(log_density_of_independent_columns(x, sigma).sum(), x)
+    # Frequencies are kept in single precision.
+    torch.testing.assert_close(network()(x, sigma), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_levels_of_each_category_have_probabilities_that_sum_to_one():
+    sigma = torch.full((5, 1), 0.3, dtype=torch.float64)
+    _, log_p = network(random_head=True).parts(points(), sigma)
+    for part in log_p.exp().split([3, 2, 6], dim=1):
+        torch.testing.assert_close(part.sum(1), torch.ones(5, dtype=torch.float64))
+
+
+def test_the_score_is_that_of_the_denoised_rows():
+    module, x = network(random_head=True), points()
+    sigma = torch.full((5, 1), 0.7, dtype=torch.float64)
+    numbers, log_p = module.parts(x, sigma)
+    denoised = x + sigma.square() * module(x, sigma)
+    torch.testing.assert_close(denoised[:, [0, 4]], numbers)
+    torch.testing.assert_close(denoised[:, 1:4], log_p[:, :3].exp())
+    torch.testing.assert_close(denoised[:, 7:], log_p[:, 5:].exp() @ torch.tensor(unit_codes(6, 4)))
+
+
+def test_given_cells_stay_and_are_seen_clean():
+    module, x = network(random_head=True), points()
+    state = torch.full((5, 4), DRAWN, dtype=torch.float64)
+    state[:, [0, 1]] = GIVEN
+    low, high = (torch.full((5, 1), level, dtype=torch.float64) for level in (0.1, 5.0))
+    score = module(x, low, state)
+    assert (score[:, :4] == 0).all()
+    assert (score[:, 4:] != 0).all()
+    # The others depend on them, at every noise level by the same inputs.
+    inputs = [module._inputs(x, sigma, state)[:, :4] for sigma in (low, high)]
+    assert torch.equal(*inputs)
+    moved = x.clone()
+    moved[:, 0] += 1.0
+    assert (module(moved, high, state)[:, 4:] != module(x, high, state)[:, 4:]).all()
+
+
+def test_absent_cells_are_not_seen():
+    module, x = network(random_head=True), points()
+    state = torch.full((5, 4), DRAWN, dtype=torch.float64)
+    state[:, 3] = ABSENT
+    sigma = torch.full((5, 1), 0.5, dtype=torch.float64)
+    moved = x.clone()
+    moved[:, 7:] += 1.0
+    other, score = module(moved, sigma, state), module(x, sigma, state)
+    torch.testing.assert_close(other[:, :7], score[:, :7], rtol=0, atol=0)
+    # That they are absent is seen.
+    assert not torch.equal(score[:, :7], module(x, sigma)[:, :7])
+
+
+def test_levels_are_read_from_codes_and_written_to_them():
+    module = network()
+    levels = torch.tensor([[0, 3, 5], [2, 4, 10], [1, 3, 7]])
+    x = module.encode_levels(points(3), levels)
+    torch.testing.assert_close(x[:, 7:], module.codes[levels[:, 2], 5:], rtol=0, atol=0)
+    assert torch.equal(module.levels_of(x), levels)
+    # Numbers are left alone.
+    assert torch.equal(x[:, [0, 4]], points(3)[:, [0, 4]])
+
+
+def test_levels_are_drawn_from_their_probabilities():
+    module, n = network(), 20_000
+    p = torch.tensor([0.5, 0.3, 0.2, 0.9, 0.1, *[1 / 6] * 6], dtype=torch.float64)
+    levels = module.draw_levels(p.log().expand(n, -1), generator())
+    shares = torch.stack([(levels == k).any(1) for k in range(11)]).double().mean(1)
+    assert ((shares - p).abs() < 4 * (p * (1 - p) / n).sqrt()).all()
+
+
+def test_a_level_of_frequency_zero_is_never_drawn():
+    found = groups()
+    found[1] = FeatureGroup("b", "categorical", 1, 4, np.eye(3), np.array([0.6, 0.4, 0.0]))
+    module = network(random_head=True, found=found)
+    sigma = torch.full((5, 1), 0.3, dtype=torch.float64)
+    _, log_p = module.parts(points(), sigma)
+    assert (log_p[:, 2].exp() == 0).all()
+    assert module(points(), sigma).isfinite().all()
+
+
+@pytest.mark.parametrize("keep", [[0], [1]])
+def test_tables_of_numbers_or_categories_alone(keep):
+    kind = [g for i, g in enumerate(groups()) if i in keep]
+    start = kind[0].start
+    moved = FeatureGroup(
+        kind[0].column,
+        kind[0].kind,
+        0,
+        kind[0].stop - start,
+        kind[0].codebook,
+        kind[0].frequencies,
+    )
+    module = network(found=[moved])
+    x = points()[:, : moved.stop]
+    assert module(x, torch.ones(5, 1, dtype=torch.float64)).shape == x.shape
+    assert module.levels_of(x).shape == (5, module.n_categories)

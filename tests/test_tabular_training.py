@@ -1,0 +1,121 @@
+"""The loss of tables, and rows that are drawn afresh in their intervals."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+
+from skscore._losses import RowLoss
+from skscore.noise import FixedSigma, LogNormalSigma
+from skscore.tabular._network import TableScore
+from skscore.tabular._training import EncodedRows, TableLoss
+from skscore.tabular.groups import FeatureGroup
+
+CPU = torch.device("cpu")
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def groups():
+    return [
+        FeatureGroup("a", "numeric", 0, 1, None, None),
+        FeatureGroup("a", "missing", 1, 3, np.eye(2), np.array([0.8, 0.2])),
+        FeatureGroup("b", "categorical", 3, 6, np.eye(3), np.array([0.5, 0.3, 0.2])),
+    ]
+
+
+def untrained():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return TableScore(groups(), (8, 8))
+
+
+def rows_of_the_law(n=4000, seed=0):
+    rng = np.random.RandomState(seed)
+    gone = rng.random_sample(n) < 0.2
+    level = rng.choice(3, size=n, p=[0.5, 0.3, 0.2])
+    return torch.tensor(
+        np.column_stack([rng.normal(size=n), ~gone, gone, np.eye(3)[level]]), dtype=torch.float32
+    )
+
+
+def test_rows_are_drawn_in_their_intervals():
+    lower = np.array([[0.2, 1.0], [0.7, 0.0]])
+    upper = np.array([[0.6, 1.0], [0.7, 0.0]])
+    rows = EncodedRows.between(lower, upper, np.array([True, False]), CPU)
+    index = torch.tensor([0] * 5000 + [1])
+    drawn = rows.smoothed(index, generator())
+    u = norm.cdf(drawn[:-1, 0].double().numpy())
+    assert 0.2 <= u.min() < u.max() <= 0.6
+    assert abs(u.mean() - 0.4) < 4 * 0.4 / np.sqrt(12 * 5000)
+    # One value alone, and what is no probability, is always the same.
+    assert drawn[-1, 0].item() == pytest.approx(norm.ppf(0.7), abs=1e-6)
+    assert (drawn[:-1, 1] == 1).all()
+    assert not torch.equal(drawn[:5000], rows.smoothed(index[:5000], generator(1)))
+    assert torch.equal(drawn, rows.smoothed(index, generator()))
+
+
+@pytest.mark.parametrize("level", [0.05, 1.0])
+def test_numbers_cost_one_where_nothing_but_their_law_is_known(level):
+    loss = TableLoss(FixedSigma(level), groups()[:1])
+    x = torch.randn(20_000, 1, generator=generator())
+    with torch.random.fork_rng():
+        module = TableScore(groups()[:1], (8,))
+    losses = loss(module, x, generator(1))
+    counted = losses[losses > 0]
+    # Of conditioned rows those whose only cell is given count nothing; the mean makes up for it.
+    assert len(counted) == pytest.approx(0.75 * len(x), rel=0.03)
+    error = losses.std() / len(x) ** 0.5
+    assert abs(losses.mean() - 1) < 4 * error
+
+
+def test_categories_cost_one_where_noise_hides_everything():
+    shifted = [FeatureGroup("b", "categorical", 0, 3, np.eye(3), np.array([0.5, 0.3, 0.2]))]
+    loss = TableLoss(FixedSigma(1000.0), shifted)
+    with torch.random.fork_rng():
+        module = TableScore(shifted, (8,))
+    x = rows_of_the_law(20_000)[:, 3:]
+    losses = loss(module, x, generator())
+    assert abs(losses.mean() - 1) < 4 * losses.std() / len(x) ** 0.5
+
+
+def test_numbers_that_are_missing_do_not_count():
+    loss, module = TableLoss(FixedSigma(0.5), groups()), untrained()
+    x = rows_of_the_law()
+    moved = x.clone()
+    moved[x[:, 2] == 1, 0] += 0.1
+    first, second = loss(module, x, generator()), loss(module, moved, generator())
+    gone = x[:, 2] == 1
+    assert torch.equal(first[gone], second[gone])
+    with torch.no_grad():
+        module.network.head.bias.fill_(1.0)
+    assert not torch.equal(loss(module, x, generator()), first)
+
+
+def test_absent_cells_do_not_count_and_are_not_seen():
+    loss, module = TableLoss(LogNormalSigma(0.02, 10.0, -1.2, 1.2), groups()), untrained()
+    x = rows_of_the_law(64)
+    x[::2, 3:] = torch.nan
+    losses = loss(module, x, generator())
+    assert losses.isfinite().all()
+    losses.sum().backward()
+    assert all(p.grad.isfinite().all() for p in module.parameters() if p.grad is not None)
+    x[:, :3] = torch.nan  # half of the rows are wholly absent
+    assert (loss(module, x, generator())[::2] == 0).all()
+
+
+def test_more_draws_are_means_of_a_row():
+    loss, module, x = TableLoss(FixedSigma(0.5), groups()), untrained(), rows_of_the_law(500)
+    one, many = loss(module, x, generator(), 1), loss(module, x, generator(), 8)
+    assert one.shape == many.shape == (500,)
+    assert many.std() < one.std()
+    assert abs(many.mean() - one.mean()) < 4 * one.std() / 500**0.5
+
+
+def test_another_score_function_is_refused():
+    loss = TableLoss(FixedSigma(0.5), groups())
+    assert isinstance(loss, RowLoss)
+    with pytest.raises(TypeError, match="learnt by a TableScore"):
+        loss(lambda x, sigma: -x, rows_of_the_law(4), generator())
