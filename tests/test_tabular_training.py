@@ -119,3 +119,22 @@ def test_another_score_function_is_refused():
     assert isinstance(loss, RowLoss)
     with pytest.raises(TypeError, match="learnt by a TableScore"):
         loss(lambda x, sigma: -x, rows_of_the_law(4), generator())
+
+
+def test_rows_with_given_cells_have_a_noise_law_of_their_own():
+    seen = []
+
+    class Spy(TableScore):
+        def parts(self, x, sigma, state=None):
+            seen.append((sigma[:, 0], (state == 1).any(1)))
+            return super().parts(x, sigma, state)
+
+    with torch.random.fork_rng():
+        module = Spy(groups(), (8,))
+    loss = TableLoss(FixedSigma(0.1), groups(), FixedSigma(3.0))
+    loss(module, rows_of_the_law(), generator())
+    ((sigma, is_conditioned),) = seen
+    assert (sigma[is_conditioned] == 3.0).all()
+    # Of rows that may have given cells some have none by chance.
+    assert (sigma == 3.0).float().mean() == pytest.approx(0.5, abs=4 * 0.5 / 4000**0.5)
+    assert ((sigma == 0.1) | (sigma == 3.0)).all()

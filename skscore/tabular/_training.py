@@ -34,7 +34,7 @@ from skscore.tabular.groups import FeatureGroup
 
 __all__ = ["EncodedRows", "TableLoss"]
 
-_SHARE_OF_CONDITIONED_ROWS = 0.5
+_SHARE_CONDITIONED = 0.5
 _LEAST_ENTROPY = 0.01
 # Φ⁻¹ of it is -6.4.
 _LEAST_PROBABILITY = 1e-10
@@ -99,14 +99,23 @@ class TableLoss(RowLoss):
         The law of σ.
     groups : sequence of FeatureGroup
         What the features stand for.
+    conditioned_law : SigmaLaw or None, default=None
+        The law of σ in rows with given cells, whose means have to be known at the largest σ
+        already; None is the same.
     """
 
     entropies: Tensor
     first: Tensor
     present: Tensor
 
-    def __init__(self, sigma_law: SigmaLaw, groups: Sequence[FeatureGroup]) -> None:
+    def __init__(
+        self,
+        sigma_law: SigmaLaw,
+        groups: Sequence[FeatureGroup],
+        conditioned_law: SigmaLaw | None = None,
+    ) -> None:
         super().__init__()
+        self.conditioned_law = conditioned_law or sigma_law
         self.sigma_law = sigma_law
         entropies = []
         marker, first = {}, []  # of columns with missing cells; of each category
@@ -136,9 +145,14 @@ class TableLoss(RowLoss):
         x = x.nan_to_num()
         u = stratified_uniform(n, generator)
         u = u[torch.randperm(n, generator=generator, device=device)]
-        sigma = self.sigma_law.quantile(u[:, None].to(x))
+        u = u[:, None].to(x)
+        conditioned = torch.rand(n, 1, generator=generator, device=device) < _SHARE_CONDITIONED
+        conditioned = conditioned.to(x.device)
+        sigma = torch.where(
+            conditioned, self.conditioned_law.quantile(u), self.sigma_law.quantile(u)
+        )
         noise = torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype).to(x)
-        state = self._states(score_fn, absent, generator)
+        state = self._states(score_fn, absent, conditioned, generator)
         of_feature = state[:, score_fn.column]
         numbers, log_p = score_fn.parts(
             torch.where(of_feature == GIVEN, x, x + sigma * noise), sigma, state
@@ -155,11 +169,15 @@ class TableLoss(RowLoss):
         loss: Tensor = (total / n_cells.mean().clamp(min=1 / n)).reshape(-1, n_draws).mean(1)
         return loss
 
-    def _states(self, score_fn: TableScore, absent: Tensor, generator: torch.Generator) -> Tensor:
+    def _states(
+        self,
+        score_fn: TableScore,
+        absent: Tensor,
+        conditioned: Tensor,
+        generator: torch.Generator,
+    ) -> Tensor:
         n, device = len(absent), generator.device
-        conditioned = torch.rand(n, 1, generator=generator, device=device)
-        rate = torch.rand(n, 1, generator=generator, device=device)
-        rate = rate * (conditioned < _SHARE_OF_CONDITIONED_ROWS)
+        rate = torch.rand(n, 1, generator=generator, device=device) * conditioned.to(device)
         draws = torch.rand(n, score_fn.n_columns, generator=generator, device=device)
         state = torch.where(draws < rate, GIVEN, DRAWN).to(absent.device)
         by_column = torch.zeros_like(state).index_add(1, score_fn.column, absent.to(state))

@@ -53,7 +53,10 @@ from skscore.tabular.groups import FeatureGroup
 __all__ = ["TabularGenerator"]
 
 _SIGMA_MIN, _SIGMA_MAX = 0.02, 10.0
-_LOG_MEAN, _LOG_STD = -1.2, 1.2
+_LAW = -1.2, 1.2
+# With the law of the others, whose largest σ are rare, the means given some cells came out too near
+# to those of all rows.
+_LAW_OF_CONDITIONED = 0.0, 1.5
 _WATCH_STEPS, _WATCHED_DRAWS, _WATCHED_ROWS_MAX = 16, 400, 10_000
 _WATCHED_LOSSES = 1024
 _MAX_ROUNDS = 50
@@ -269,7 +272,7 @@ class TabularGenerator(BaseEstimator):
         index = np.linspace(0, len(lower) - 1, min(len(lower), _WATCHED_LOSSES)).astype(int)
         generator = torch_generator(seed, device)
         watched = rows.smoothed(torch.tensor(index, device=device), generator)
-        law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, _LOG_MEAN, _LOG_STD)
+        law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *_LAW)
         plan = TrainingPlan(
             max_steps=self._max_steps(len(lower)),
             batch_size=self.batch_size,
@@ -281,7 +284,8 @@ class TabularGenerator(BaseEstimator):
             noise_name="the noise levels of tables",
         )
         selection = self._selection(lower, upper, weights, seed)
-        loss = TableLoss(law, groups).to(device)
+        conditioned_law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *_LAW_OF_CONDITIONED)
+        loss = TableLoss(law, groups, conditioned_law).to(device)
         trained = train(
             module.to(device), loss, rows, Rows(watched, rows.weights[index]), plan, selection
         )

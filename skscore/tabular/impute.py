@@ -1,0 +1,259 @@
+r"""Filling missing cells by draws from their law given the other cells of their row.
+
+Imputation m of a row is a draw x_mis ~ p(x_mis | x_obs) of a
+:class:`~skscore.tabular.TabularGenerator` that learns from incomplete rows. One draw keeps the law
+of the table; the mean of several is nearest to the hidden value; their spread says how sure it is.
+Estimates of several completed tables are pooled by Rubin's rules (Rubin, "Multiple imputation for
+nonresponse in surveys", 1987).
+"""
+
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from skscore._validation import Array, RandomState, check_n_samples
+from skscore.tabular._cells import frame_kind
+from skscore.tabular._conditions import missing_cells
+from skscore.tabular.generator import TabularGenerator
+
+__all__ = ["ScoreImputer"]
+
+
+class ScoreImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Fill missing cells of numbers and categories, given the others.
+
+    Parameters
+    ----------
+    strategy : {"mean", "draw"}, default="mean"
+        What `transform` puts into a missing cell: the mean of ``n_draws`` draws, for labels the
+        commonest, which is nearest to what is hidden; or one draw, which keeps the law of the
+        table.
+    n_draws : int, default=20
+        Draws of a row for ``strategy="mean"``.
+    generator : TabularGenerator or None, default=None
+        What is fitted, as a clone with ``missing="complete"``. None is ``TabularGenerator()``.
+    random_state : int, RandomState or None, default=None
+        Seed of the fit and of the draws. An int gives the same draws at each call.
+
+    Attributes
+    ----------
+    generator_ : TabularGenerator
+        The fitted generator.
+    n_features_in_ : int
+        Number of columns.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their labels, if they are strings.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skscore.tabular import ScoreImputer, TabularGenerator
+    >>> x = np.random.RandomState(0).standard_normal(300)
+    >>> X = np.column_stack([x, 2 * x])
+    >>> X[:100, 1] = np.nan
+    >>> generator = TabularGenerator(max_steps=500, hidden_units=(64, 64))
+    >>> imputer = ScoreImputer(generator=generator, random_state=0).fit(X)
+    >>> filled = imputer.transform(X)
+    >>> bool(np.abs(filled[:, 1] - 2 * x).mean() < 0.5)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "strategy": [StrOptions({"mean", "draw"})],
+        "n_draws": [Interval(Integral, 1, None, closed="left")],
+        "generator": [TabularGenerator, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        *,
+        strategy: str = "mean",
+        n_draws: int = 20,
+        generator: TabularGenerator | None = None,
+        random_state: RandomState = None,
+    ) -> None:
+        self.strategy = strategy
+        self.n_draws = n_draws
+        self.generator = generator
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        return tags
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn the table from its incomplete rows.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            The table, with missing cells or without.
+        y : Ignored
+            Present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        self : object
+            The fitted imputer.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the table is out of its range; see `TabularGenerator.fit`.
+        """
+        self._validate_params()
+        generator = TabularGenerator() if self.generator is None else clone(self.generator)
+        generator.set_params(missing="complete")
+        if generator.random_state is None:
+            generator.set_params(random_state=self.random_state)
+        self.generator_ = generator.fit(X, sample_weight=sample_weight)
+        self.n_features_in_ = self.generator_.n_features_in_
+        if hasattr(self.generator_, "feature_names_in_"):
+            self.feature_names_in_ = self.generator_.feature_names_in_
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Fill the missing cells.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows, with missing cells in any columns.
+
+        Returns
+        -------
+        X : DataFrame or ndarray of shape (n_samples, n_features)
+            The same with its missing cells filled; the others are as they were.
+
+        Raises
+        ------
+        ValueError
+            If the columns are not those of fit, or a given cell cannot be encoded.
+        """
+        if self.strategy == "draw":
+            return self.sample_imputations(X, 1)[0]
+        table, gone = self._read(X)
+        rows: Array = np.asarray(gone.any(axis=1))
+        if not rows.any():
+            return table
+        draws = self._draws(table, rows, self.n_draws, self.random_state)
+        return _filled(table, gone, rows, _pooled(draws))
+
+    def sample_imputations(self, X: Any, m: int = 5, random_state: RandomState = None) -> list[Any]:
+        """Return several tables whose missing cells are filled by independent draws.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows, with missing cells in any columns.
+        m : int, default=5
+            How many.
+        random_state : int, RandomState or None, default=None
+            Seed; None is that of the imputer.
+
+        Returns
+        -------
+        tables : list of m DataFrames or ndarrays of shape (n_samples, n_features)
+
+        Raises
+        ------
+        ValueError
+            If the columns are not those of fit, or a given cell cannot be encoded.
+        """
+        m = check_n_samples(m)
+        table, gone = self._read(X)
+        rows: Array = np.asarray(gone.any(axis=1))
+        if not rows.any():
+            return [table.copy() for _ in range(m)]
+        seed = self.random_state if random_state is None else random_state
+        draws = self._draws(table, rows, m, seed)
+        return [_filled(table, gone, rows, drawn) for drawn in draws]
+
+    def _read(self, X: Any) -> tuple[Any, Array]:
+        """Return the table and which of its cells are missing."""
+        check_is_fitted(self)
+        kind = frame_kind(X)
+        if kind not in (None, "pandas"):
+            raise TypeError(
+                f"X is a {kind} frame; give a pandas data frame or an array to fill its cells."
+            )
+        table = np.asarray(X) if kind is None else X
+        return table, missing_cells(table)
+
+    def _draws(self, table: Any, rows: Array, m: int, random_state: RandomState) -> list[Any]:
+        """Return m completions of some rows."""
+        part = table[rows] if isinstance(table, np.ndarray) else table[rows].reset_index(drop=True)
+        index = np.tile(np.arange(len(part)), m)
+        many = part[index] if isinstance(part, np.ndarray) else part.iloc[index]
+        drawn = self.generator_.sample(
+            conditions=many, random_state=check_random_state(random_state)
+        )
+        ends = [(k * len(part), (k + 1) * len(part)) for k in range(m)]
+        if isinstance(drawn, np.ndarray):
+            return [drawn[start:end] for start, end in ends]
+        return [drawn.iloc[start:end].reset_index(drop=True) for start, end in ends]
+
+
+def _pooled(draws: list[Any]) -> Any:
+    """Return the mean of numbers and dates, and the commonest of labels."""
+    if isinstance(draws[0], np.ndarray):
+        stacked = np.stack(draws)
+        if stacked.dtype != object:
+            return stacked.mean(axis=0)
+        columns = [
+            np.mean(stacked[:, :, j].astype(float), axis=0)
+            if all(isinstance(cell, int | float) for cell in stacked[0, :, j])
+            else np.array([_commonest(list(cells)) for cells in stacked[:, :, j].T], dtype=object)
+            for j in range(stacked.shape[2])
+        ]
+        return np.stack([column.astype(object) for column in columns], axis=1)
+    pooled = draws[0].copy()
+    for j, dtype in enumerate(pooled.dtypes):
+        column = [drawn.iloc[:, j] for drawn in draws]
+        if dtype.kind in "iuf":
+            mean = np.mean([cells.to_numpy(dtype=float) for cells in column], axis=0)
+            found = np.rint(mean) if dtype.kind in "iu" else mean
+        elif dtype.kind in "mM":
+            counts = np.stack([cells.astype("int64").to_numpy() for cells in column])
+            origin = counts.min(axis=0)
+            found = origin + np.rint((counts - origin).mean(axis=0)).astype(np.int64)
+        else:
+            found = [_commonest(list(cells)) for cells in zip(*column, strict=True)]
+        series = type(pooled.iloc[:, j])(found, index=pooled.index, name=pooled.columns[j])
+        pooled.isetitem(j, series.astype(dtype))
+    return pooled
+
+
+def _commonest(cells: list[Any]) -> Any:
+    """Return the commonest cell, of several the one that comes first."""
+    counts: dict[Any, int] = {}
+    for cell in cells:
+        counts[cell] = counts.get(cell, 0) + 1
+    return max(counts, key=counts.__getitem__)
+
+
+def _filled(table: Any, gone: Array, rows: Array, drawn: Any) -> Any:
+    """Return the table with its missing cells taken from the completed rows."""
+    if isinstance(table, np.ndarray):
+        filled = table.copy()
+        filled[gone] = drawn[gone[rows]]
+        return filled
+    filled = table.copy()
+    for j in range(table.shape[1]):
+        if gone[:, j].any():
+            cells = drawn.iloc[:, j].set_axis(table.index[rows])
+            column = table.iloc[:, j].copy()
+            column[gone[:, j]] = cells[gone[rows, j]]
+            filled.isetitem(j, column)
+    return filled

@@ -1,0 +1,123 @@
+"""ScoreImputer: missing cells are drawn given the others."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skscore.tabular import ScoreImputer, TabularGenerator
+
+QUICK = TabularGenerator(max_steps=2, hidden_units=(8,))
+
+
+def table(n=120, seed=0):
+    rng = np.random.RandomState(seed)
+    x = rng.standard_normal(n)
+    df = pd.DataFrame(
+        {
+            "x": x,
+            "y": x + 0.3 * rng.standard_normal(n),
+            "count": rng.poisson(3, n),
+            "sign": pd.Categorical(np.where(x > 0, "plus", "minus")),
+            "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.randint(0, 60, n), "D"),
+        }
+    )
+    return df
+
+
+def holed(df, seed=1, rate=0.2):
+    rng = np.random.RandomState(seed)
+    return df.mask(rng.random_sample(df.shape) < rate)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return ScoreImputer(generator=QUICK, random_state=0).fit(holed(table()))
+
+
+@pytest.mark.parametrize("strategy", ["mean", "draw"])
+def test_given_cells_stay_and_missing_ones_are_filled(strategy):
+    df = holed(table())
+    imputer = ScoreImputer(strategy=strategy, n_draws=3, generator=QUICK, random_state=0).fit(df)
+    filled = imputer.transform(df)
+    assert filled.notna().all(axis=None)
+    assert filled.dtypes.equals(df.dtypes)
+    assert filled.index.equals(df.index)
+    known = df.notna()
+    pd.testing.assert_frame_equal(filled.where(known), df)
+    pd.testing.assert_frame_equal(imputer.transform(df), filled)
+
+
+def test_a_table_without_holes_comes_back(fitted):
+    df = table(10)
+    pd.testing.assert_frame_equal(fitted.transform(df), df)
+    assert len(fitted.sample_imputations(df, 2)) == 2
+
+
+def test_holes_may_be_where_there_were_none_in_fit():
+    imputer = ScoreImputer(generator=QUICK, random_state=0).fit(table())
+    assert imputer.transform(holed(table(20, seed=3))).notna().all(axis=None)
+
+
+def test_imputations_differ_and_their_mean_is_the_default(fitted):
+    df = holed(table())
+    tables = fitted.sample_imputations(df, 20, random_state=0)
+    assert len(tables) == 20
+    gone = df["x"].isna()
+    draws = np.stack([t["x"][gone] for t in tables])
+    assert (draws.std(axis=0) > 0).all()
+    filled = fitted.transform(df)
+    np.testing.assert_allclose(filled["x"][gone], draws.mean(axis=0), atol=1e-12)
+    commonest = pd.concat([t["sign"] for t in tables], axis=1).mode(axis=1)
+    for row in df.index[df["sign"].isna()]:
+        assert filled["sign"][row] in commonest.loc[row].tolist()
+
+
+def test_arrays_and_pipelines():
+    X = holed(table())[["x", "y"]].to_numpy()
+    pipe = make_pipeline(ScoreImputer(n_draws=2, generator=QUICK, random_state=0), StandardScaler())
+    assert np.isfinite(pipe.fit_transform(X)).all()
+    assert pipe[:1].get_feature_names_out().tolist() == ["x0", "x1"]
+    frame = ScoreImputer(n_draws=2, generator=QUICK).fit(holed(table()))
+    assert frame.get_feature_names_out().tolist() == table().columns.tolist()
+
+
+def test_other_weights_are_other_tables():
+    X = np.array([[0.0, np.nan], [0.0, 1.0], [1.0, 1.0], [2.0, 5.0], [3.0, 5.0]] * 4)
+    weights = (X[:, 1] != 5).astype(float)
+    imputer = ScoreImputer(generator=QUICK, random_state=0).fit(X, sample_weight=weights)
+    assert (imputer.transform(X[:1])[:, 1] == 1.0).all()
+
+
+def test_what_cannot_be_done_is_refused(fitted):
+    with pytest.raises(NotFittedError):
+        ScoreImputer().transform(table())
+    with pytest.raises(ValueError, match="'strategy' parameter of ScoreImputer"):
+        ScoreImputer(strategy="median").fit(table())
+    with pytest.raises(ValueError, match="are not those of fit"):
+        fitted.transform(holed(table()).rename(columns={"x": "z"}))
+    polars = pytest.importorskip("polars")
+    with pytest.raises(TypeError, match="X is a polars frame"):
+        fitted.transform(polars.DataFrame({"x": [1.0]}))
+
+
+@pytest.mark.slow
+def test_means_are_near_and_draws_as_wide_as_the_conditional_law():
+    n = 1500
+    df = table(n)[["x", "y", "sign"]]
+    rng = np.random.RandomState(5)
+    gone = rng.random_sample(n) < 0.3
+    hidden = df.assign(y=df["y"].mask(gone))
+    generator = TabularGenerator(max_steps=2500)
+    imputer = ScoreImputer(n_draws=30, generator=generator, random_state=0).fit(hidden)
+    error = (imputer.transform(hidden)["y"] - df["y"])[gone]
+    # The best guess is x, with an error of .3; 30 draws add a thirtieth of the variance.
+    assert np.sqrt((error**2).mean()) < 0.3 * 1.2
+    draws = np.stack([t["y"][gone] for t in imputer.sample_imputations(hidden, 20, random_state=1)])
+    low, high = np.quantile(draws, [0.05, 0.95], axis=0)
+    truth = df["y"][gone].to_numpy()
+    covered = ((low <= truth) & (truth <= high)).mean()
+    # Of 20 draws, the quantiles at .05 and .95 hold 0.86 of a further one.
+    assert 0.78 < covered < 0.94
