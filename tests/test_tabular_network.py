@@ -117,7 +117,7 @@ def test_levels_are_read_from_codes_and_written_to_them():
     module = network()
     levels = torch.tensor([[0, 3, 5], [2, 4, 10], [1, 3, 7]])
     x = module.encode_levels(points(3), levels)
-    torch.testing.assert_close(x[:, 7:], module.codes[levels[:, 2], 5:], rtol=0, atol=0)
+    torch.testing.assert_close(x[:, 7:], module.codes[levels[:, 2] - 5], rtol=0, atol=0)
     assert torch.equal(module.levels_of(x), levels)
     # Numbers are left alone.
     assert torch.equal(x[:, [0, 4]], points(3)[:, [0, 4]])
@@ -157,3 +157,11 @@ def test_tables_of_numbers_or_categories_alone(keep):
     x = points()[:, : moved.stop]
     assert module(x, torch.ones(5, 1, dtype=torch.float64)).shape == x.shape
     assert module.levels_of(x).shape == (5, module.n_categories)
+
+
+def test_many_categories_are_normalised_as_few_are(monkeypatch):
+    module = network(random_head=True)
+    sigma = torch.full((5, 1), 0.3, dtype=torch.float64)
+    few = module.parts(points(), sigma)[1]
+    monkeypatch.setattr("skscore.tabular._network._FEW", 0)
+    torch.testing.assert_close(module.parts(points(), sigma)[1], few)

@@ -35,6 +35,8 @@ ABSENT, DRAWN, GIVEN = -1.0, 0.0, 1.0
 # Numbers are seen as they are and through waves sin(2^k x), cos(2^k x) of unit inputs.
 _N_WAVES = 2
 _LEAST_SPREAD = 0.05
+# So many categories are normalised one by one, more of them at once by their owners.
+_FEW = 32
 _LEAST_FREQUENCY = 1e-12
 
 
@@ -52,10 +54,12 @@ class TableScore(nn.Module):
     ----------
     numeric : Tensor of int, shape (n_numeric,)
         The features that are numbers.
-    coded : Tensor of int, shape (n_coded,)
-        The others.
-    codes : Tensor of shape (n_levels, n_coded)
-        The codes of all levels of all categories.
+    unit_features, unit_levels : Tensors of int, shape (n_units,)
+        The features of one-hot codes, and the level of each.
+    coded, coded_levels : Tensors of int, shape (n_coded,) and (n_coded_levels,)
+        The features of other codes, and the levels that have them.
+    codes : Tensor of shape (n_coded_levels, n_coded)
+        These codes, all in one.
     owner : Tensor of int, shape (n_levels,)
         Which category a level belongs to.
     column : Tensor of int, shape (n_features,)
@@ -63,7 +67,10 @@ class TableScore(nn.Module):
     """
 
     numeric: Tensor
+    unit_features: Tensor
+    unit_levels: Tensor
     coded: Tensor
+    coded_levels: Tensor
     codes: Tensor
     owner: Tensor
     column: Tensor
@@ -77,7 +84,9 @@ class TableScore(nn.Module):
         names = list(dict.fromkeys(group.column for group in groups))
         column, mean, scale = np.zeros(d, dtype=int), np.zeros(d), np.ones(d)
         numeric: list[int] = []
+        units: list[tuple[int, int]] = []
         coded: list[int] = []
+        coded_levels: list[int] = []
         frequencies: list[np.ndarray] = []
         owner: list[int] = []
         blocks: list[np.ndarray] = []
@@ -90,18 +99,27 @@ class TableScore(nn.Module):
             mean[features] = group.frequencies @ group.codebook
             variance = group.frequencies @ group.codebook**2 - mean[features] ** 2
             scale[features] = np.sqrt(np.maximum(variance, _LEAST_SPREAD**2))
-            owner += [len(blocks)] * len(group.codebook)
-            blocks.append(group.codebook)
-            coded += features
+            levels = list(range(len(owner), len(owner) + len(group.codebook)))
+            owner += [len(frequencies)] * len(levels)
             frequencies.append(group.frequencies)
-        self.n_categories = len(blocks)
-        codes = np.zeros((len(owner), len(coded)))
+            if np.array_equal(group.codebook, np.eye(len(levels))):
+                units += list(zip(features, levels, strict=True))
+            else:
+                blocks.append(group.codebook)
+                coded += features
+                coded_levels += levels
+        self.n_categories = len(frequencies)
+        codes = np.zeros((len(coded_levels), len(coded)))
         row = place = 0
         for block in blocks:
             codes[row : row + len(block), place : place + block.shape[1]] = block
             row, place = row + len(block), place + block.shape[1]
         self.register_buffer("numeric", torch.tensor(numeric, dtype=torch.long))
+        unit_index = torch.tensor(units, dtype=torch.long).reshape(-1, 2)
+        self.register_buffer("unit_features", unit_index[:, 0].contiguous())
+        self.register_buffer("unit_levels", unit_index[:, 1].contiguous())
         self.register_buffer("coded", torch.tensor(coded, dtype=torch.long))
+        self.register_buffer("coded_levels", torch.tensor(coded_levels, dtype=torch.long))
         self.register_buffer("owner", torch.tensor(owner, dtype=torch.long))
         self.register_buffer("column", torch.tensor(column))
         self.register_buffer("codes", torch.tensor(codes, dtype=torch.float32))
@@ -136,8 +154,7 @@ class TableScore(nn.Module):
         numbers, log_p = self.parts(x, sigma, state)
         denoised = torch.empty_like(x)
         denoised[:, self.numeric] = numbers
-        denoised[:, self.coded] = log_p.exp() @ self.codes
-        return denoised
+        return self._with_codes(denoised, log_p.exp())
 
     def parts(self, x: Tensor, sigma: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return denoised numbers (n, n_numeric) and log p of the levels (n, n_levels)."""
@@ -147,8 +164,8 @@ class TableScore(nn.Module):
         n_numeric = len(self.numeric)
         x_n, spread = x[:, self.numeric], (1 + sigma.square()).sqrt()
         numbers = x_n / spread.square() + sigma / spread * F[:, :n_numeric]
-        likelihood = x[:, self.coded] @ self.codes.T - self.codes.square().sum(1) / 2
-        log_p = self.log_frequencies + likelihood / sigma.square() + F[:, n_numeric:]
+        nearness = self._nearness(x)
+        log_p = self.log_frequencies + nearness / sigma.square() + F[:, n_numeric:]
         return numbers, self._normalised(log_p)
 
     def _inputs(self, x: Tensor, sigma: Tensor, state: Tensor) -> Tensor:
@@ -164,6 +181,9 @@ class TableScore(nn.Module):
         """Return the log-softmax over the levels of each category."""
         if not self.n_categories:
             return logits
+        if self.n_categories <= _FEW:
+            parts = logits.split(self._sizes(), dim=1)
+            return torch.cat([part.log_softmax(1) for part in parts], dim=1)
         shape = len(logits), self.n_categories
         index = self.owner.expand_as(logits)
         largest = logits.new_full(shape, -torch.inf).scatter_reduce(
@@ -175,8 +195,7 @@ class TableScore(nn.Module):
 
     def levels_of(self, x: Tensor) -> Tensor:
         """Return the number of the level (n, n_categories) that each code of clean rows is."""
-        nearness = x[:, self.coded] @ self.codes.T - self.codes.square().sum(1) / 2
-        return self._pick(nearness)
+        return self._pick(self._nearness(x))
 
     def draw_levels(self, log_p: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a level of each category (n, n_categories), by Gumbel's maximum."""
@@ -184,15 +203,32 @@ class TableScore(nn.Module):
         return self._pick(log_p - torch.log(-torch.log(u.clamp(min=1e-300))))
 
     def _pick(self, values: Tensor) -> Tensor:
-        ends = torch.bincount(self.owner, minlength=self.n_categories).cumsum(0).tolist()
-        starts = [0, *ends][:-1]
-        picks = [
-            start + values[:, start:end].argmax(1) for start, end in zip(starts, ends, strict=True)
-        ]
+        start, picks = 0, []
+        for size in self._sizes():
+            picks.append(start + values[:, start : start + size].argmax(1))
+            start += size
         return torch.stack(picks, 1) if picks else values[:, :0].long()
+
+    def _sizes(self) -> list[int]:
+        """Return the number of levels of each category."""
+        sizes: list[int] = torch.bincount(self.owner, minlength=self.n_categories).tolist()
+        return sizes
+
+    def _nearness(self, x: Tensor) -> Tensor:
+        """Return x·e_k - ‖e_k‖²/2 for all levels (n, n_levels)."""
+        nearness = x.new_empty(len(x), len(self.owner))
+        nearness[:, self.unit_levels] = x[:, self.unit_features] - 0.5
+        norms = self.codes.square().sum(1)
+        nearness[:, self.coded_levels] = x[:, self.coded] @ self.codes.T - norms / 2
+        return nearness
+
+    def _with_codes(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Put the mean codes under weights (n, n_levels) of the levels into x, in place."""
+        x[:, self.unit_features] = weights[:, self.unit_levels]
+        x[:, self.coded] = weights[:, self.coded_levels] @ self.codes
+        return x
 
     def encode_levels(self, x: Tensor, levels: Tensor) -> Tensor:
         """Return rows (n, d) with the codes of levels (n, n_categories) in place of theirs."""
-        x = x.clone()
-        x[:, self.coded] = self.codes[levels].sum(1) if self.n_categories else x[:, self.coded]
-        return x
+        chosen = x.new_zeros(len(x), len(self.owner)).scatter_(1, levels, 1.0)
+        return self._with_codes(x.clone(), chosen)
