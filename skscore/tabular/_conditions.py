@@ -114,9 +114,10 @@ def _levels(encoder: TabularEncoder, label: Hashable) -> list[Any]:
 
 
 def _of_frame(filler: Any, conditions: Any) -> Given:
-    pandas = __import__("pandas")
+    import pandas as pd
+
     if isinstance(conditions, Mapping):
-        conditions = pandas.DataFrame(conditions)
+        conditions = pd.DataFrame(conditions)
     elif frame_kind(conditions) != "pandas":
         raise TypeError(
             f"The generator was fitted on a data frame, and conditions are a "
@@ -137,7 +138,7 @@ def _of_frame(filler: Any, conditions: Any) -> Given:
             cells = column.where(known[:, j], cells) if known[:, j].any() else cells
             cells = _as_dtype(cells, filler.dtypes.iloc[j], label)
         columns[j] = cells
-    frame = pandas.DataFrame(columns)
+    frame = pd.DataFrame(columns)
     frame.columns = filler.columns
     return Given(frame, known)
 

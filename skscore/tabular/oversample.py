@@ -113,12 +113,13 @@ class ScoreOverSampler(BaseEstimator):
         kind = frame_kind(X)
         if kind not in (None, "pandas"):
             raise TypeError(f"X is a {kind} frame; give a pandas data frame or an array.")
-        pandas = __import__("pandas")
+        import pandas as pd
+
         check_consistent_length(X, y)
         labels = column_or_1d(y)
         check_classification_targets(labels)
         wanted = self._wanted(labels)
-        features = X if kind == "pandas" else pandas.DataFrame(np.asarray(X))
+        features = X if kind == "pandas" else pd.DataFrame(np.asarray(X))
         self.n_features_in_ = features.shape[1]
         target = "class"
         while target in features.columns:
@@ -126,8 +127,8 @@ class ScoreOverSampler(BaseEstimator):
         classes = list(wanted)
         # Positions stand for classes, which may be numbers, and are labels all the same.
         position = {label: k for k, label in enumerate(classes)}
-        coded = pandas.Categorical.from_codes(
-            [position[label] for label in labels], categories=[str(k) for k in range(len(classes))]
+        coded = pd.Categorical(
+            [str(position[label]) for label in labels], [str(k) for k in range(len(classes))]
         )
         table = features.reset_index(drop=True).assign(**{target: coded})
         draws = check_random_state(self.random_state)
@@ -139,16 +140,16 @@ class ScoreOverSampler(BaseEstimator):
         added = [label for label, n in wanted.items() for _ in range(n)]
         if not added:
             return X, y
-        conditions = pandas.DataFrame({target: [str(position[label]) for label in added]})
+        conditions = pd.DataFrame({target: [str(position[label]) for label in added]})
         rows = self.generator_.sample(conditions=conditions, random_state=draws)
         rows = rows.drop(columns=target)
         if kind == "pandas":
-            X_new = pandas.concat([X, rows], ignore_index=True).astype(X.dtypes)
+            X_new = pd.concat([X, rows], ignore_index=True).astype(X.dtypes)
         else:
             X_new = np.concatenate([np.asarray(X), rows.to_numpy(dtype=np.asarray(X).dtype)])
         y_new = np.concatenate([labels, np.array(added, dtype=labels.dtype)])
         if hasattr(y, "iloc"):
-            return X_new, pandas.Series(y_new, name=y.name).astype(y.dtype)
+            return X_new, pd.Series(y_new, name=y.name).astype(y.dtype)
         return X_new, y_new
 
     def _wanted(self, labels: Array) -> dict[Any, int]:
