@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skscore.tabular.generator import TabularGenerator
 
@@ -231,6 +232,11 @@ def test_order_of_rows_does_not_matter():
     one = TabularGenerator(**QUICK).fit(df)
     other = TabularGenerator(**QUICK).fit(df.sample(frac=1, random_state=1))
     pd.testing.assert_frame_equal(one.sample(9, random_state=0), other.sample(9, random_state=0))
+
+
+@parametrize_with_checks([TabularGenerator(**QUICK)])
+def test_scikit_learn_finds_an_estimator(estimator, check):
+    check(estimator)
 
 
 def test_copies_end_the_training_of_a_small_table():

@@ -6,6 +6,7 @@ import pytest
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skscore.tabular import ScoreImputer, TabularGenerator
 
@@ -96,11 +97,16 @@ def test_what_cannot_be_done_is_refused(fitted):
         ScoreImputer().transform(table())
     with pytest.raises(ValueError, match="'strategy' parameter of ScoreImputer"):
         ScoreImputer(strategy="median").fit(table())
-    with pytest.raises(ValueError, match="are not those of fit"):
+    with pytest.raises(ValueError, match="feature names should match"):
         fitted.transform(holed(table()).rename(columns={"x": "z"}))
     polars = pytest.importorskip("polars")
     with pytest.raises(TypeError, match="X is a polars frame"):
         fitted.transform(polars.DataFrame({"x": [1.0]}))
+
+
+@parametrize_with_checks([ScoreImputer(generator=QUICK, n_draws=2, random_state=0)])
+def test_scikit_learn_finds_an_estimator(estimator, check):
+    check(estimator)
 
 
 @pytest.mark.slow

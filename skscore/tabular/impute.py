@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skscore._validation import Array, RandomState, check_n_samples
 from skscore.tabular._cells import frame_kind
@@ -188,7 +188,10 @@ class ScoreImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise TypeError(
                 f"X is a {kind} frame; give a pandas data frame or an array to fill its cells."
             )
-        table = np.asarray(X) if kind is None else X
+        if kind is None:
+            table = validate_data(self, X, reset=False, dtype=None, ensure_all_finite=False)
+        else:
+            table = validate_data(self, X, reset=False, skip_check_array=True)
         return table, missing_cells(table)
 
     def _draws(self, table: Any, rows: Array, m: int, random_state: RandomState) -> list[Any]:
