@@ -40,6 +40,7 @@ from skscore._validation import (
     Array,
     RandomState,
     check_device,
+    check_hidden_units,
     check_module,
     check_n_samples,
     check_sigma,
@@ -220,13 +221,7 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
             if n_rows < 20_000:
                 return (128, 128, 128)
             return (256, 256, 256) if n_rows < 200_000 else (512, 512, 512, 512)
-        widths = tuple(self.hidden_units)
-        if not widths or not all(isinstance(w, Integral) and int(w) > 0 for w in widths):
-            raise ValueError(
-                f"hidden_units={self.hidden_units!r} are not the widths of layers; give a sequence "
-                "of positive integers such as (128, 128, 128), or 'auto'."
-            )
-        return tuple(int(w) for w in widths)
+        return check_hidden_units(self.hidden_units)
 
     def _n_threads(self, n_rows: int) -> int | None:
         """Return the threads of a training: one for small networks of the package's own."""

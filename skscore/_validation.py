@@ -22,6 +22,7 @@ __all__ = [
     "RandomState",
     "block_seed",
     "check_device",
+    "check_hidden_units",
     "check_module",
     "check_n_samples",
     "check_sigma",
@@ -185,6 +186,17 @@ def fold_rows(n_rows: int, n_folds: int, seed: int) -> list[tuple[Array, Array]]
     order = np.random.RandomState(seed).permutation(n_rows)
     folds = [np.sort(order[k::n_folds]) for k in range(n_folds)]
     return [(np.setdiff1d(np.arange(n_rows), own), own) for own in folds]
+
+
+def check_hidden_units(hidden_units: Any) -> tuple[int, ...]:
+    """Return the widths of the hidden layers; raise if they are none."""
+    widths = tuple(hidden_units)
+    if not widths or not all(isinstance(w, Integral) and int(w) > 0 for w in widths):
+        raise ValueError(
+            f"hidden_units={hidden_units!r} are not the widths of layers; give a sequence of "
+            "positive integers such as (128, 128, 128), or 'auto'."
+        )
+    return tuple(int(w) for w in widths)
 
 
 def check_module(module: Callable[..., Any], n_features: int, n_outputs: int) -> torch.nn.Module:

@@ -4,14 +4,14 @@ An encoder takes whole rows alone. So cells that are to be drawn are filled with
 the encoder decodes from zeros, and which of them were given is kept beside.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from skscore._validation import Array, check_n_samples
-from skscore.tabular._cells import frame_kind
+from skscore.tabular._cells import frame_kind, read_columns
 from skscore.tabular.encoder import TabularEncoder
 
 __all__ = ["Given", "given_rows", "missing_cells"]
@@ -105,12 +105,9 @@ def _levels(encoder: TabularEncoder, label: Hashable) -> list[Any]:
     group, codebook = groups[0], groups[0].codebook
     z = np.zeros((len(codebook), encoder.n_features_out_))
     z[:, group.start : group.stop] = codebook
-    rows = encoder.inverse_transform(z)
-    if frame_kind(rows) is None:
-        cells = list(rows[:, int(label)])  # type: ignore[call-overload]
-    else:
-        cells = list(rows[label])
-    return [cell for cell, gone in zip(cells, _missing(cells), strict=True) if not gone]
+    columns, _ = read_columns(encoder.inverse_transform(z))
+    column = columns[encoder.columns_.index(label)]
+    return list(column.values[~column.missing])
 
 
 def _of_frame(filler: Any, conditions: Any) -> Given:
@@ -184,21 +181,5 @@ def _of_array(filler: Array, conditions: Any) -> Given:
 
 def missing_cells(X: Any) -> Array:
     """Return which cells (n, n_columns) of a table are missing."""
-    if frame_kind(X) == "pandas":
-        return np.asarray(X.isna().to_numpy(dtype=bool))
-    if frame_kind(X) is not None:
-        return np.stack([_missing(X[label].to_list()) for label in X.columns], axis=1)
-    X = np.asarray(X)
-    if X.dtype != object:
-        return np.asarray(X != X)
-    return np.stack([_missing(list(X[:, j])) for j in range(X.shape[1])], axis=1)
-
-
-def _missing(cells: Sequence[Any]) -> Array:
-    return np.array([_is_missing(cell) for cell in cells], dtype=bool)
-
-
-def _is_missing(cell: Any) -> bool:
-    if cell is None or type(cell).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(cell, float) and cell != cell
+    columns, _ = read_columns(np.asarray(X) if frame_kind(X) is None else X)
+    return np.stack([column.missing for column in columns], axis=1)

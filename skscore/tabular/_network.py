@@ -23,6 +23,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.linalg import block_diag
 from torch import Tensor, nn
 
 from skscore.networks import ResidualMLP
@@ -60,6 +61,8 @@ class TableScore(nn.Module):
         The features of other codes, and the levels that have them.
     codes : Tensor of shape (n_coded_levels, n_coded)
         These codes, all in one.
+    sizes : list of int
+        Number of levels of each category.
     owner : Tensor of int, shape (n_levels,)
         Which category a level belongs to.
     column : Tensor of int, shape (n_features,)
@@ -109,11 +112,8 @@ class TableScore(nn.Module):
                 coded += features
                 coded_levels += levels
         self.n_categories = len(frequencies)
-        codes = np.zeros((len(coded_levels), len(coded)))
-        row = place = 0
-        for block in blocks:
-            codes[row : row + len(block), place : place + block.shape[1]] = block
-            row, place = row + len(block), place + block.shape[1]
+        self.sizes = [len(shares) for shares in frequencies]
+        codes = block_diag(np.zeros((0, 0)), *blocks)
         self.register_buffer("numeric", torch.tensor(numeric, dtype=torch.long))
         unit_index = torch.tensor(units, dtype=torch.long).reshape(-1, 2)
         self.register_buffer("unit_features", unit_index[:, 0].contiguous())
@@ -182,7 +182,7 @@ class TableScore(nn.Module):
         if not self.n_categories:
             return logits
         if self.n_categories <= _FEW:
-            parts = logits.split(self._sizes(), dim=1)
+            parts = logits.split(self.sizes, dim=1)
             return torch.cat([part.log_softmax(1) for part in parts], dim=1)
         shape = len(logits), self.n_categories
         index = self.owner.expand_as(logits)
@@ -204,15 +204,10 @@ class TableScore(nn.Module):
 
     def _pick(self, values: Tensor) -> Tensor:
         start, picks = 0, []
-        for size in self._sizes():
+        for size in self.sizes:
             picks.append(start + values[:, start : start + size].argmax(1))
             start += size
         return torch.stack(picks, 1) if picks else values[:, :0].long()
-
-    def _sizes(self) -> list[int]:
-        """Return the number of levels of each category."""
-        sizes: list[int] = torch.bincount(self.owner, minlength=self.n_categories).tolist()
-        return sizes
 
     def _nearness(self, x: Tensor) -> Tensor:
         """Return x·e_k - ‖e_k‖²/2 for all levels (n, n_levels)."""

@@ -32,12 +32,12 @@ from skscore.noise import SigmaLaw, stratified_uniform
 from skscore.tabular._network import ABSENT, DRAWN, GIVEN, TableScore
 from skscore.tabular.groups import FeatureGroup
 
-__all__ = ["EncodedRows", "TableLoss"]
+__all__ = ["LEAST_PROBABILITY", "EncodedRows", "TableLoss"]
 
 _SHARE_CONDITIONED = 0.5
 _LEAST_ENTROPY = 0.01
 # Φ⁻¹ of it is -6.4.
-_LEAST_PROBABILITY = 1e-10
+LEAST_PROBABILITY = 1e-10
 
 
 @dataclass
@@ -85,7 +85,7 @@ class EncodedRows(Rows):
             lower, upper = values[:, self.is_quantile], self.upper[index][:, self.is_quantile]
             V = torch.rand(lower.shape, generator=generator, device=generator.device)
             u = lower + V.to(lower) * (upper - lower)
-            u = u.clamp(_LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+            u = u.clamp(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
             found[:, self.is_quantile] = torch.special.ndtri(u).to(found)
         return found
 

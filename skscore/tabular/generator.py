@@ -37,6 +37,7 @@ from skscore._validation import (
     RandomState,
     block_seed,
     check_device,
+    check_hidden_units,
     check_n_samples,
     collapse_duplicates,
     draw_seed,
@@ -46,7 +47,7 @@ from skscore.noise import LogNormalSigma, karras_sigmas
 from skscore.samplers import dpm_solver
 from skscore.tabular._conditions import Given, given_rows, missing_cells
 from skscore.tabular._network import DRAWN, GIVEN, TableScore
-from skscore.tabular._training import EncodedRows, TableLoss
+from skscore.tabular._training import LEAST_PROBABILITY, EncodedRows, TableLoss
 from skscore.tabular.encoder import TabularEncoder
 from skscore.tabular.groups import FeatureGroup
 
@@ -60,7 +61,6 @@ _LAW_OF_CONDITIONED = 0.0, 1.5
 _WATCH_STEPS, _WATCHED_DRAWS, _WATCHED_ROWS_MAX = 16, 400, 10_000
 _WATCHED_LOSSES = 1024
 _MAX_ROUNDS = 50
-_LEAST_PROBABILITY = 1e-10
 
 
 class TabularGenerator(BaseEstimator):
@@ -308,13 +308,7 @@ class TabularGenerator(BaseEstimator):
             if n_rows < 1000:
                 return (128, 128, 128)
             return (256, 256, 256) if n_rows < 200_000 else (512, 512, 512, 512)
-        widths = tuple(self.hidden_units)
-        if not widths or not all(isinstance(w, Integral) and int(w) > 0 for w in widths):
-            raise ValueError(
-                f"hidden_units={self.hidden_units!r} are not the widths of layers; give a sequence "
-                "of positive integers such as (256, 256, 256), or 'auto'."
-            )
-        return tuple(int(w) for w in widths)
+        return check_hidden_units(self.hidden_units)
 
     def _max_steps(self, n_rows: int) -> int:
         if self.max_steps != "auto":
@@ -349,7 +343,7 @@ class TabularGenerator(BaseEstimator):
         z = np.nan_to_num(lower.copy())
         features = self.encoder_.quantile_features_
         middle = np.nan_to_num((lower + upper)[:, features] / 2, nan=0.5)
-        z[:, features] = ndtri(middle.clip(_LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY))
+        z[:, features] = ndtri(middle.clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))
         return z
 
     def sample(
