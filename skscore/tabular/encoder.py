@@ -34,6 +34,7 @@ from sklearn.utils.validation import (
 from skscore.tabular._cells import Column, Layout, frame_kind, read_columns
 from skscore.tabular._columns import Codec, CodecOptions
 from skscore.tabular._fitting import fit_codecs
+from skscore.tabular._tags import MixedInput
 from skscore.tabular.groups import FeatureGroup
 
 __all__ = ["TabularEncoder"]
@@ -43,7 +44,7 @@ Array = NDArray[Any]
 _U_MIN = 1e-12  # Φ⁻¹ is ±7.03 there
 
 
-class TabularEncoder(TransformerMixin, BaseEstimator):
+class TabularEncoder(MixedInput, TransformerMixin, BaseEstimator):
     """Turn a table of mixed columns into floats, and back.
 
     ``inverse_transform(transform(X))`` gives the rows of fit back as they were: values, dtypes,
@@ -181,13 +182,6 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         self.handle_unknown = handle_unknown
         self.max_stored_values = max_stored_values
         self.random_state = random_state
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.string = True
-        tags.input_tags.categorical = True
-        return tags
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> "TabularEncoder":
         """Learn the marginal of each column.

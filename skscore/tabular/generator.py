@@ -47,6 +47,7 @@ from skscore.noise import LogNormalSigma, karras_sigmas
 from skscore.samplers import dpm_solver
 from skscore.tabular._conditions import Given, given_rows, missing_cells
 from skscore.tabular._network import DRAWN, GIVEN, TableScore
+from skscore.tabular._tags import MixedInput
 from skscore.tabular._training import LEAST_PROBABILITY, EncodedRows, TableLoss
 from skscore.tabular.encoder import TabularEncoder
 from skscore.tabular.groups import FeatureGroup
@@ -63,7 +64,7 @@ _WATCHED_LOSSES = 1024
 _MAX_ROUNDS = 50
 
 
-class TabularGenerator(BaseEstimator):
+class TabularGenerator(MixedInput, BaseEstimator):
     """Generate rows like those of a table of numbers, categories, dates and missing cells.
 
     A data frame goes in and data frames like it come out: the same columns, dtypes, levels, steps
@@ -205,13 +206,6 @@ class TabularGenerator(BaseEstimator):
         self.device = device
         self.verbose = verbose
         self.random_state = random_state
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.string = True
-        tags.input_tags.categorical = True
-        return tags
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit the encoder and the score network.

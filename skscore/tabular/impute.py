@@ -19,12 +19,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skscore._validation import Array, RandomState, check_n_samples
 from skscore.tabular._cells import frame_kind
 from skscore.tabular._conditions import missing_cells
+from skscore.tabular._tags import MixedInput
 from skscore.tabular.generator import TabularGenerator
 
 __all__ = ["ScoreImputer"]
 
 
-class ScoreImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Fill missing cells of numbers and categories, given the others.
 
     Parameters
@@ -82,13 +83,6 @@ class ScoreImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.n_draws = n_draws
         self.generator = generator
         self.random_state = random_state
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.string = True
-        tags.input_tags.categorical = True
-        return tags
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn the table from its incomplete rows.
