@@ -10,9 +10,11 @@ is trained, the share of copies among what it generates is near 0 at first and r
 after the held-out loss has begun to rise at the smallest noise levels; up to there the samples
 improve. So the last validation is kept at which
 
-    rate <= rate of the training rows + 0.01 + 2 SE
+    rate <= rate of the training rows + 0.01 + 2 SE,
 
-SE being the standard error of the difference of the two rates.
+SE being the standard error of the difference of the two rates, or, more strictly, at which
+
+    rate <= max(rate of the training rows, least)
 """
 
 import math
@@ -22,7 +24,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from skscore._validation import Array
-from skscore.metrics import copy_rate
+from skscore.metrics import Metric, copy_rate
 
 __all__ = ["LatestOriginal"]
 
@@ -40,6 +42,12 @@ class LatestOriginal:
         Draws rows, (m, d), from the network it is called with.
     share_repeated : float, default=0.0
         Share of the training rows that have an equal: a new row does with that probability, too.
+    metric : str or callable, default="euclidean"
+        Distance of rows, see `skscore.metrics.copy_rate`.
+    least : float or None, default=None
+        Of the strict limit, for rates that are drawn without much noise; None is the other limit.
+    patience : float, default=3.0
+        Validations in a row that may fail before training ends.
 
     Attributes
     ----------
@@ -51,17 +59,21 @@ class LatestOriginal:
         Copy rate of the training rows among themselves.
     """
 
-    patience = 3.0
-
     def __init__(
         self,
         rows: Array,
         draw: Callable[[nn.Module], Array],
         share_repeated: float = 0.0,
+        metric: Metric = "euclidean",
+        least: float | None = None,
+        patience: float = 3.0,
     ) -> None:
         self.rows = rows
         self.draw = draw
-        near = copy_rate(rows, rows, exclude_self=True)
+        self.metric = metric
+        self.least = least
+        self.patience = patience
+        near = copy_rate(rows, rows, exclude_self=True, metric=metric)
         self.reference = share_repeated + (1 - share_repeated) * near
         self.rates: list[float] = []
         self.kept = math.nan
@@ -72,16 +84,17 @@ class LatestOriginal:
         if not np.isfinite(drawn).all():
             self.rates.append(math.nan)
             return False
-        rate = copy_rate(drawn, self.rows)
+        rate = copy_rate(drawn, self.rows, metric=self.metric)
         self.rates.append(rate)
-        variance = self.reference * (1 - self.reference)
-        limit = (
-            self.reference
-            + _TOLERANCE
-            + 2 * math.sqrt(variance * (1 / len(drawn) + 1 / len(self.rows)))
-        )
-        original = rate <= limit
+        original = rate <= self._limit(len(drawn))
         if original or math.isnan(self.kept):
             self.kept = rate
             return True
         return False
+
+    def _limit(self, n_drawn: int) -> float:
+        if self.least is not None:
+            return max(self.reference, self.least)
+        variance = self.reference * (1 - self.reference)
+        error = math.sqrt(variance * (1 / n_drawn + 1 / len(self.rows)))
+        return self.reference + _TOLERANCE + 2 * error

@@ -77,6 +77,8 @@ class TrainingPlan:
         β, the largest share of the old average that a step keeps.
     n_threads : int or None
         Threads of torch; None leaves the number that is set.
+    n_validations : int
+        Validations of a whole training.
     """
 
     max_steps: int
@@ -90,6 +92,7 @@ class TrainingPlan:
     weight_decay: float = WEIGHT_DECAY
     ema_decay: float = EMA_DECAY
     n_threads: int | None = None
+    n_validations: int = VALIDATIONS
 
 
 class MovingAverage(Callback):
@@ -349,7 +352,7 @@ def _build_net(
         max_epochs=plan.max_steps,
         batch_size=plan.batch_size,
         iterator_train=BatchIterator,
-        iterator_train__n_steps=max(_MIN_STEPS_BETWEEN, plan.max_steps // VALIDATIONS),
+        iterator_train__n_steps=max(_MIN_STEPS_BETWEEN, plan.max_steps // plan.n_validations),
         iterator_train__max_steps=plan.max_steps,
         iterator_train__generator=torch_generator(plan.seed, device),
         iterator_valid=ValidationIterator,

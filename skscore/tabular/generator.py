@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from scipy.special import ndtri
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import (
@@ -28,6 +27,7 @@ from tqdm.auto import tqdm
 
 from skscore._batches import Rows
 from skscore._copying import LatestOriginal
+from skscore._even import EvenNormal
 from skscore._inference import PART
 from skscore._selection import Latest, Selection
 from skscore._threads import seeded_globally
@@ -48,20 +48,23 @@ from skscore.samplers import dpm_solver
 from skscore.tabular._conditions import Given, given_rows, missing_cells
 from skscore.tabular._network import DRAWN, GIVEN, TableScore
 from skscore.tabular._tags import MixedInput
-from skscore.tabular._training import LEAST_PROBABILITY, EncodedRows, TableLoss
+from skscore.tabular._training import EncodedRows, TableLoss
 from skscore.tabular.encoder import TabularEncoder
 from skscore.tabular.groups import FeatureGroup
 
 __all__ = ["TabularGenerator"]
 
-_SIGMA_MIN, _SIGMA_MAX = 0.02, 10.0
+_SIGMA_MIN, _SIGMA_MAX = 0.1, 10.0
 _LAW = -1.2, 1.2
 # With the law of the others, whose largest σ are rare, the means given some cells came out too near
 # to those of all rows.
 _LAW_OF_CONDITIONED = 0.0, 1.5
-_WATCH_STEPS, _WATCHED_DRAWS, _WATCHED_ROWS_MAX = 16, 400, 10_000
+_WATCH_STEPS, _WATCHED_DRAWS, _WATCHED_ROWS_MAX = 16, 1000, 10_000
+# Small tables are copied within a few hundred steps.
+_N_VALIDATIONS, _PATIENCE, _LEAST_COPY_RATE = 50, 6.0, 0.02
 _WATCHED_LOSSES = 1024
 _MAX_ROUNDS = 50
+_SCRAMBLING = 2**32 - 1  # no block of rows has this number
 
 
 class TabularGenerator(MixedInput, BaseEstimator):
@@ -86,20 +89,26 @@ class TabularGenerator(MixedInput, BaseEstimator):
     max_stored_values : int, default=10_000
         How many values of a numeric column are kept at most, for its distribution.
     hidden_units : sequence of int or "auto", default="auto"
-        Widths of the hidden layers. "auto" is (128, 128, 128) below 1000 rows, (256, 256, 256)
-        from there on, and wider above 200 000.
+        Widths of the hidden layers. "auto" is (256, 256, 256), and (512, 512, 512, 512) from
+        200 000 rows on.
     max_steps : int or "auto", default="auto"
-        Gradient steps. "auto" grows as √n from 3000 up to 40 000, with 5000 for 1000 rows.
+        Gradient steps. "auto" grows as ∛n from 3000 up to 40 000, with 8000 for 1000 rows.
     batch_size : int, default=256
         Rows in a batch.
     lr : float, default=3e-3
         Largest learning rate; it warms up and falls along a cosine.
     early_stopping : bool, default=True
-        Whether the last weights are kept whose samples lie no nearer to single training rows than
-        these to each other (see `skscore.metrics.copy_rate`), and training ends when they do. Not
-        looked at above 10 000 rows, nor in tables of categories alone.
+        Whether the last weights are kept whose samples copy single training rows (see
+        `skscore.metrics.copy_rate`) no more often than these copy each other, or than 2 %, and
+        training ends when they do. Not looked at above 10 000 rows, nor in tables of categories
+        alone.
     n_sampling_steps : int, default=32
         Evaluations of the network for a row.
+    initial_noise : {"sobol", "independent"}, default="sobol"
+        What the rows of one call of `sample` start from. Either way each row has the law of the
+        model. "sobol": a scrambled Sobol sequence [3]_, so that the rows together fill this law
+        more evenly than independent draws do. "independent": rows are independent draws, which
+        standard errors of statistics over them take for granted.
     device : str or torch.device, default="cpu"
         Where to compute: "cpu", "cuda", "cuda:0".
     verbose : int or bool, default=False
@@ -135,6 +144,8 @@ class TabularGenerator(MixedInput, BaseEstimator):
        distribution", NeurIPS 2019.
     .. [2] M. Mueller, K. Gruber and D. Fok, "Continuous diffusion for mixed-type tabular data",
        ICLR 2025.
+    .. [3] A. B. Owen, "Randomly permuted (t,m,s)-nets and (t,s)-sequences", Monte Carlo and
+       quasi-Monte Carlo methods in scientific computing, 1995.
 
     Examples
     --------
@@ -167,6 +178,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
         "lr": [Interval(Real, 0, None, closed="neither")],
         "early_stopping": ["boolean"],
         "n_sampling_steps": [Interval(Integral, 2, None, closed="left")],
+        "initial_noise": [StrOptions({"sobol", "independent"})],
         "device": [str, torch.device],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
@@ -187,6 +199,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
         lr: float = 3e-3,
         early_stopping: bool = True,
         n_sampling_steps: int = 32,
+        initial_noise: str = "sobol",
         device: str | torch.device = "cpu",
         verbose: int | bool = False,
         random_state: RandomState = None,
@@ -203,6 +216,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
         self.lr = lr
         self.early_stopping = early_stopping
         self.n_sampling_steps = n_sampling_steps
+        self.initial_noise = initial_noise
         self.device = device
         self.verbose = verbose
         self.random_state = random_state
@@ -283,6 +297,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
             verbose=bool(self.verbose),
             seed=seed,
             noise_name="the noise levels of tables",
+            n_validations=_N_VALIDATIONS,
         )
         selection = self._selection(lower, upper, weights, seed)
         conditioned_law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *_LAW_OF_CONDITIONED)
@@ -299,15 +314,13 @@ class TabularGenerator(MixedInput, BaseEstimator):
 
     def _hidden_units(self, n_rows: int) -> tuple[int, ...]:
         if isinstance(self.hidden_units, str):
-            if n_rows < 1000:
-                return (128, 128, 128)
             return (256, 256, 256) if n_rows < 200_000 else (512, 512, 512, 512)
         return check_hidden_units(self.hidden_units)
 
     def _max_steps(self, n_rows: int) -> int:
         if self.max_steps != "auto":
             return int(self.max_steps)
-        return int(np.clip(5000 * (n_rows / 1000) ** 0.5, 3000, 40_000))
+        return int(np.clip(8000 * (n_rows / 1000) ** (1 / 3), 3000, 40_000))
 
     def _selection(self, lower: Array, upper: Array, weights: Array, seed: int) -> Selection:
         if not self.early_stopping or not 3 <= len(lower) <= _WATCHED_ROWS_MAX:
@@ -316,14 +329,19 @@ class TabularGenerator(MixedInput, BaseEstimator):
             return Latest()  # of labels alone, new rows of the same law are often equal to old ones
         share_repeated = float(weights[weights > 1].sum() / weights.sum())
         return LatestOriginal(
-            self._middle(lower, upper), lambda m: self._draw_watched(m, seed), share_repeated
+            self._middle(lower, upper),
+            lambda m: self._draw_watched(m, seed),
+            share_repeated,
+            metric="cityblock",
+            least=_LEAST_COPY_RATE,
+            patience=_PATIENCE,
         )
 
     def _draw_watched(self, module: Any, seed: int) -> Array:
         """Draw rows from the network in training, alike every time but for its weights."""
         generator = torch_generator(seed, module.mean.device)
         with torch.no_grad():
-            x = _start(module, _WATCHED_DRAWS, generator).float()
+            x = _start(module, EvenNormal(len(module.mean), generator).draw(_WATCHED_DRAWS)).float()
             sigmas = karras_sigmas(_SIGMA_MAX, _SIGMA_MIN, _WATCH_STEPS).float()
             z = dpm_solver(module, x, sigmas)
             z = module.encode_levels(z, module.levels_of(z)).double().cpu().numpy()
@@ -333,12 +351,13 @@ class TabularGenerator(MixedInput, BaseEstimator):
         return self._middle(*self.encoder_.intervals(self.encoder_.inverse_transform(z)))
 
     def _middle(self, lower: Array, upper: Array) -> Array:
-        """Return encoded rows with every number in the middle of its interval, absent ones 0."""
-        z = np.nan_to_num(lower.copy())
+        """Return encoded rows for Gower's distance: numbers as ranks in [0, 1], other codes halved.
+
+        A number is in the middle of its interval, one that is absent is 1/2.
+        """
+        middle: Array = (lower + upper) / 2
         features = self.encoder_.quantile_features_
-        middle = np.nan_to_num((lower + upper)[:, features] / 2, nan=0.5)
-        z[:, features] = ndtri(middle.clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))
-        return z
+        return np.where(features, np.nan_to_num(middle, nan=0.5), np.nan_to_num(middle) / 2)
 
     def sample(
         self,
@@ -421,6 +440,9 @@ class TabularGenerator(MixedInput, BaseEstimator):
         state = z_given = None
         if given is not None:
             state, z_given = self._given_tensors(given, module, seed, device)
+        even = None
+        if self.initial_noise == "sobol":
+            even = EvenNormal(d, torch_generator(block_seed(seed, _SCRAMBLING), device))
         blocks = []
         with tqdm(total=n_rows, desc="sampling", unit="row", disable=not self.verbose) as bar:
             for k in range(-(-n_rows // PART)):
@@ -428,7 +450,8 @@ class TabularGenerator(MixedInput, BaseEstimator):
                 part = slice(k * PART, (k + 1) * PART)
                 block = None if state is None else state[part]
                 clean = None if z_given is None else z_given[part]
-                blocks.append(self._draw_block(module, block, clean, generator))
+                noise = even.draw(PART) if even else _independent(PART, d, generator)
+                blocks.append(self._draw_block(module, noise, block, clean, generator))
                 bar.update(min(PART, n_rows - k * PART))
         z = torch.cat(blocks)[:n_rows]
         if not z.isfinite().all():
@@ -440,11 +463,12 @@ class TabularGenerator(MixedInput, BaseEstimator):
     def _draw_block(
         self,
         module: TableScore,
+        noise: Tensor,
         state: Tensor | None,
         clean: Tensor | None,
         generator: torch.Generator,
     ) -> Tensor:
-        x = _start(module, PART, generator)
+        x = _start(module, noise)
         if state is not None and clean is not None:
             filler = PART - len(state)
             state = torch.cat([state, state[-1:].expand(filler, -1)])
@@ -480,10 +504,14 @@ class TabularGenerator(MixedInput, BaseEstimator):
         return state, z.double()
 
 
-def _start(module: TableScore, n_rows: int, generator: torch.Generator) -> Tensor:
-    """Draw from the Gaussian of independent features that has the moments of the blurred ones."""
-    shape = n_rows, len(module.mean)
-    noise = torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)
+def _independent(n_rows: int, d: int, generator: torch.Generator) -> Tensor:
+    return torch.randn(
+        (n_rows, d), generator=generator, dtype=torch.float64, device=generator.device
+    )
+
+
+def _start(module: TableScore, noise: Tensor) -> Tensor:
+    """Return the Gaussian of independent features that has the moments of the blurred ones."""
     return module.mean + noise * (module.scale.double().square() + _SIGMA_MAX**2).sqrt()
 
 
