@@ -114,13 +114,16 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
         self._learn(z, weights, draw_seed(self.random_state), device)
         return self
 
-    def _begin_fit(self, X: Any, sample_weight: Any) -> tuple[Array, Array, torch.device]:
+    def _begin_fit(
+        self, X: Any, sample_weight: Any, feature_groups: Any = None
+    ) -> tuple[Array, Array, torch.device]:
         """Check what was given; return distinct rows in the units of z, their weights, a device."""
         self._check_parameters()
         device = check_device(self.device)
         given = X
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         sample_weight = check_weights(sample_weight, X)
+        self._learn_groups(feature_groups, X)
         self._find_rounding(X, sample_weight)
         values, weights = collapse_duplicates(X, sample_weight)
         self.container_ = Container.of(given)
@@ -229,6 +232,9 @@ class ScoreEstimator(UnitsMixin, DensityMixin, BaseEstimator):
         return 1 if small else None
 
     # What a subclass decides.
+
+    def _learn_groups(self, feature_groups: Any, X: Array) -> None:
+        """Learn which features belong together; nothing here, where all of them are numbers."""
 
     _sigma_conditioned = False
 

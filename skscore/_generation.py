@@ -43,7 +43,7 @@ from skscore.samplers import (
     repaint,
 )
 
-__all__ = ["SAMPLERS", "Generation"]
+__all__ = ["SAMPLERS", "BlockDraw", "Generation"]
 
 # The largest ratio of neighbouring levels where a Langevin chain has to follow them.
 _LEVEL_RATIO = math.sqrt(2)
@@ -51,6 +51,9 @@ _STEP_SIZE = 0.2
 _INPAINTING_STEPS = 50
 
 Sampler = Callable[..., Tensor]
+# Called with the start of a block, its given cells, NaN where there are none, or None, and a
+# generator; returns the rows, or all states.
+BlockDraw = Callable[[Tensor, Tensor | None, torch.Generator], Tensor]
 
 
 class _Choice(NamedTuple):
@@ -114,7 +117,9 @@ class Generation(ScoreEstimator):
             Rows with NaN in the cells to be drawn. One row comes back for each, its given cells
             as they are and the others drawn given these, by RePaint [1]_: only roughly from their
             conditional law, and with 10 times ``n_sampling_steps`` evaluations, "auto" being 50
-            steps. ``sampler`` is not used then.
+            steps. ``sampler`` is not used then. A generator fitted with categories among its
+            ``feature_groups`` has learnt these conditional laws: it is told what is given, and
+            sampled as ever. There all features of a column are given, or none.
         guidance : callable, default=None
             A guide towards what is wanted: called with x, a Tensor (n, n_features) of float64 in
             the units of X, and sigma (n, 1), the noise level in the units of ``sigma_min``. It
@@ -156,6 +161,7 @@ class Generation(ScoreEstimator):
             given = validate_data(
                 self, conditions, dtype=np.float64, reset=False, ensure_all_finite="allow-nan"
             )
+            self._check_given(given)
             n_samples = len(given)
         n_samples = check_n_samples(n_samples)
         states = self._draw_blocks(
@@ -169,6 +175,9 @@ class Generation(ScoreEstimator):
             return X
         return X, np.stack([self._from_z(to_numpy(state)) for state in states])
 
+    def _check_given(self, given: Array) -> None:
+        """Raise if rows (n, n_features), NaN in cells to be drawn, are none to draw from."""
+
     def _draw_blocks(
         self,
         n_samples: int,
@@ -180,13 +189,9 @@ class Generation(ScoreEstimator):
     ) -> Tensor:
         """Return the last state of each row, or all, (n_states, n_samples, d), in units of z."""
         device = check_device(self.device)
-        score_fn = self._score_fn()
-        if guidance is not None:
-            score_fn = self._guided(score_fn, guidance)
-        solve = self._solver()
-        z_given, sigmas_given = None, None
+        draw = self._block_draw(guidance, all_states=all_states)
+        z_given = None
         if given is not None:
-            sigmas_given = self._process().sigmas(self._n_steps(_INPAINTING_STEPS))
             z_given = self._tensor(self._to_z(given))
             z_given = torch.cat([z_given, z_given[-1:].expand(-len(given) % PART, -1)])
         blocks = []
@@ -194,20 +199,34 @@ class Generation(ScoreEstimator):
             for k in range(-(-n_samples // PART)):
                 generator = torch_generator(block_seed(seed, k), device)
                 x = self._draw_gaussian(PART, self.sigma_max_, generator)
-                if z_given is None or sigmas_given is None:
-                    states = solve(score_fn, x, generator, all_states=all_states)
-                else:
-                    states = repaint(
-                        score_fn,
-                        x,
-                        sigmas_given,
-                        given=z_given[k * PART : (k + 1) * PART],
-                        generator=generator,
-                        return_trajectory=all_states,
-                    )
+                part = None if z_given is None else z_given[k * PART : (k + 1) * PART]
+                states = draw(x, part, generator)
                 blocks.append(states if all_states else states[None])
                 bar.update(min(PART, n_samples - k * PART))
         return torch.cat(blocks, dim=1)[:, :n_samples]
+
+    def _block_draw(
+        self, guidance: Callable[[Tensor, Tensor], Tensor] | None, *, all_states: bool
+    ) -> BlockDraw:
+        """Return how the rows of one block are drawn from their start."""
+        score_fn = self._score_fn()
+        if guidance is not None:
+            score_fn = self._guided(score_fn, guidance)
+        solve = self._solver()
+
+        def draw(x: Tensor, given: Tensor | None, generator: torch.Generator) -> Tensor:
+            if given is None:
+                return solve(score_fn, x, generator, all_states=all_states)
+            return repaint(
+                score_fn,
+                x,
+                self._process().sigmas(self._n_steps(_INPAINTING_STEPS)),
+                given=given,
+                generator=generator,
+                return_trajectory=all_states,
+            )
+
+        return draw
 
     def _solver(self) -> Sampler:
         """Return the sampler as a function of a score, a start, a generator and all_states."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from skscore._base import ScoreEstimator
 from skscore._inference import in_parts, to_numpy
+from skscore._typing import BlurredDensity
 from skscore._validation import Array, check_weights, torch_generator, warn
 from skscore.divergence import rademacher
 from skscore.exceptions import OverfittingWarning
@@ -62,9 +63,11 @@ class Latent(ScoreEstimator):
         Returns
         -------
         log_density : ndarray of shape (n_samples,)
-            In nats, in the units of X. That of a row does not depend on the others.
+            In nats, in the units of X. That of a row does not depend on the others. Of rows with
+            categories it is that of the numbers and the levels together, log p(numbers | levels)
+            + log P(levels), if ``sigma_min`` is so small that blurred codes do not overlap.
         """
-        z = self._tensor(self._to_z(self._check_X(X)))
+        z = self._tensor(self._to_z(self._check_density_rows(X)))
         d = z.shape[1]
         probes = None
         if d > _EXACT_TRACE_MAX:
@@ -75,6 +78,7 @@ class Latent(ScoreEstimator):
             return torch.stack(flow_log_density(model, z, sigmas, prior, probes), dim=1)
 
         found = to_numpy(in_parts(columns, z, torch.zeros_like(z[:, :1])))
+        found[:, 0] += self._log_cells()
         self.log_density_std_ = float(np.sqrt(np.square(found[:, 1]).mean()))
         self._warn_of_overfit(z, float(found[:, 0].mean()))
         log_density: Array = found[:, 0] - self._log_scale()
@@ -101,7 +105,7 @@ class Latent(ScoreEstimator):
             denoising_nll(
                 self._score_fn(),
                 z,
-                self._prior(),
+                self._reference(),
                 LogNormalSigma(self.sigma_min_, self.sigma_max_),
                 n_draws=_NOISE_LEVELS,
                 generator=torch_generator(0, z.device),
@@ -122,6 +126,7 @@ class Latent(ScoreEstimator):
             Bits a feature, in the units of X. Of whole numbers that were dequantised with noise of
             the width 1 they are a bound of the bits that the numbers need.
         """
+        self._check_numbers("bits_per_dim")
         log_density = self.score_samples(X)
         bits: Array = -log_density / ((~self.constant_).sum() * math.log(2))
         return bits
@@ -143,14 +148,16 @@ class Latent(ScoreEstimator):
         Returns
         -------
         nll : float
-            In nats, in the units of X; lower is better.
+            In nats, in the units of X; lower is better. With categories the density is that of the
+            numbers and the levels together, and the errors are held against those of independent
+            categories instead of G, so that less is left to chance.
 
         References
         ----------
         .. [1] X. Kong, R. Brekelmans and G. Ver Steeg, "Information-theoretic diffusion", ICLR
            2023.
         """
-        X = self._check_X(X)
+        X = self._check_density_rows(X)
         weights = check_weights(sample_weight, X)
         weights = np.ones(len(X)) if weights is None else weights
         nll = self._denoising_nll(self._tensor(self._to_z(X)))
@@ -172,6 +179,7 @@ class Latent(ScoreEstimator):
         Z : ndarray of shape (n_samples, n_varying)
             N(0, I) if the rows are draws of the model; one column for each feature that varies.
         """
+        self._check_numbers("encode")
         z = self._tensor(self._to_z(self._check_X(X)))
         model, sigmas, prior = self._fitted_model(), self._flow_sigmas(), self._prior()
         latent: Array = to_numpy(
@@ -200,6 +208,7 @@ class Latent(ScoreEstimator):
             If Z has another number of columns than `encode` returns.
         """
         check_is_fitted(self)
+        self._check_numbers("decode")
         Z = check_array(Z, dtype=np.float64)
         d = int((~self.constant_).sum())
         if Z.shape[1] != d:
@@ -254,6 +263,21 @@ class Latent(ScoreEstimator):
         """Return the Gaussian with the moments of the training data, in the units of z."""
         covariance = self._tensor(self.covariance_)
         return GaussianScore(torch.zeros(len(covariance)), covariance).to(covariance.device)
+
+    def _reference(self) -> BlurredDensity:
+        """Return the density that denoising errors are held against."""
+        return self._prior()
+
+    def _log_cells(self) -> float:
+        """Return what log p_σ of a row, at σ_min, lacks to be that of its numbers and levels."""
+        return 0.0
+
+    def _check_density_rows(self, X: Any) -> Array:
+        """Return rows that have a log-density."""
+        return self._check_X(X)
+
+    def _check_numbers(self, method: str) -> None:
+        """Raise if a method is for numbers alone, and features are codes."""
 
     def _log_scale(self) -> float:
         return float(np.log(self.scale_[~self.constant_]).sum())

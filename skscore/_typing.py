@@ -13,7 +13,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-__all__ = ["EnergyFn", "ScoreFn"]
+__all__ = ["BlurredDensity", "EnergyFn", "ScoreFn"]
 
 
 class ScoreFn(Protocol):
@@ -29,4 +29,12 @@ class EnergyFn(Protocol):
 
     def __call__(self, x: Tensor, sigma: Tensor, /) -> Tensor:
         """Return the energy of shape (n,) at the points x and the noise levels sigma."""
+        ...
+
+
+class BlurredDensity(ScoreFn, Protocol):
+    """A score function whose log-density log p_σ(x) is known, too."""
+
+    def log_density(self, x: Tensor, sigma: Tensor, /) -> Tensor:
+        """Return log p_σ (n,) at the points x (n, d) and the noise levels sigma (n, 1)."""
         ...

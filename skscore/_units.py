@@ -13,6 +13,9 @@ A column that is rounded to steps δ is learnt as x + δ(U - ½), U ~ U(0, 1), w
 by δ²/12 (:mod:`skscore._ties`). The noise is drawn afresh in every batch of a training; where rows
 are read once, each is copied with noise of its own until there are enough. Rows that are drawn go
 back to the nearest step, where the rows that were learnt from lie on steps.
+
+Features that are codes of categories stay as they are: they have no unit, no steps, and are never
+left out.
 """
 
 from typing import Any
@@ -21,6 +24,7 @@ import numpy as np
 
 from skscore._ties import (
     ENOUGH_ROWS,
+    ColumnTies,
     dequantized_copies,
     find_ties,
     resolve_dequantize,
@@ -32,6 +36,8 @@ from skscore._validation import Array, warn
 from skscore.exceptions import TiedValuesWarning
 
 __all__ = ["UnitsMixin"]
+
+_UNTIED = ColumnTies(tied=False, repeated=0.0, step=0.0, atoms={})
 
 
 class UnitsMixin:
@@ -47,14 +53,20 @@ class UnitsMixin:
 
     def _find_rounding(self, X: Array, sample_weight: Array | None) -> None:
         """Find the steps δ of the columns, before rows are collapsed; warn of ties without."""
-        ties = find_ties(X, sample_weight)
-        self.rounding_steps_ = resolve_dequantize(self.dequantize, ties, X.shape[1])
+        ties, codes = find_ties(X, sample_weight), self._are_codes(X.shape[1])
+        steps = resolve_dequantize(self.dequantize, ties, X.shape[1])
+        ties = [_UNTIED if code else found for found, code in zip(ties, codes, strict=True)]
+        self.rounding_steps_ = np.where(codes, 0.0, steps)
         rows = X if sample_weight is None else X[sample_weight > 0]
         self.rounding_origins_ = step_origins(rows, self.rounding_steps_)
         names = getattr(self, "feature_names_in_", None)
         message = tied_values_message(ties, self.rounding_steps_, names)
         if message:
             self._report_ties(message)
+
+    def _are_codes(self, n_features: int) -> Array:
+        """Return which features (n_features,) are codes of categories."""
+        return np.zeros(n_features, dtype=bool)
 
     def _report_ties(self, message: str) -> None:
         warn(message, TiedValuesWarning)
@@ -79,6 +91,9 @@ class UnitsMixin:
         variance = variance + self.rounding_steps_**2 / 12
         varying = np.where(self.constant_, 1.0, np.sqrt(variance))
         self.scale_ = varying if self.standardize else np.ones_like(varying)
+        codes = self._are_codes(values.shape[1])
+        self.constant_ &= ~codes
+        self.mean_[codes], self.scale_[codes] = 0.0, 1.0
 
     def _to_z(self, X: Array) -> Array:
         return ((X - self.mean_) / self.scale_)[:, ~self.constant_]

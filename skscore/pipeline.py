@@ -19,7 +19,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from skscore._container import Container, as_array
 from skscore._jacobian import (
@@ -32,6 +32,8 @@ from skscore._jacobian import (
 )
 
 __all__ = ["GenerativePipeline", "draw_rows", "log_abs_det_jacobian", "make_generative_pipeline"]
+
+_GROUPS = "feature_groups"
 
 
 def _final_step_has(name: str) -> Callable[[Any], bool]:
@@ -54,8 +56,9 @@ class GenerativePipeline(Pipeline):
     """A pipeline that samples and gives densities in the units of its input.
 
     The last step is a generative model: anything with ``sample``. Samples go back through
-    ``inverse_transform`` of the earlier steps, and log-densities get log |det J| of each. All
-    else, ``fit``, ``score``, ``set_output``, parameters as ``step__name``, is as in
+    ``inverse_transform`` of the earlier steps, and log-densities get log |det J| of each. A model
+    that can be told which features are codes of a category is told what its encoder knows of them.
+    All else, ``fit``, ``score``, ``set_output``, parameters as ``step__name``, is as in
     `sklearn.pipeline.Pipeline`.
 
     Parameters
@@ -104,6 +107,11 @@ class GenerativePipeline(Pipeline):
     def fit(self, X: Any, y: Any = None, **params: Any) -> "GenerativePipeline":
         """Fit the transforms one after the other, then the generative model.
 
+        If the last transformer has learnt ``feature_groups_``, as
+        :class:`~skscore.tabular.TabularEncoder` does, and ``fit`` of the model has a parameter
+        ``feature_groups``, as that of :class:`~skscore.NCSNGenerator` does, it gets these groups.
+        Groups that are given as ``step__feature_groups`` come first, None being no groups.
+
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
@@ -121,6 +129,22 @@ class GenerativePipeline(Pipeline):
         super().fit(X, y, **params)
         self.container_ = container
         return self
+
+    def _get_metadata_for_step(
+        self, *, step_idx: int, step_params: Any, all_params: Any
+    ) -> dict[str, Any]:
+        """Add the feature groups that the last transformer has learnt to what the model is told."""
+        metadata: dict[str, Any] = super()._get_metadata_for_step(
+            step_idx=step_idx, step_params=step_params, all_params=all_params
+        )
+        transforms = active_steps(self.steps[:-1])
+        is_last = step_idx == len(self.steps) - 1
+        if not is_last or not transforms or not has_fit_parameter(self.steps[-1][1], _GROUPS):
+            return metadata
+        groups = getattr(transforms[-1][1], f"{_GROUPS}_", None)
+        if groups is None or _GROUPS in metadata["fit"]:
+            return metadata
+        return {**metadata, "fit": {**metadata["fit"], _GROUPS: groups}}
 
     @available_if(_pipeline_has("fit_transform"))
     def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:

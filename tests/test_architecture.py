@@ -186,7 +186,7 @@ def test_skorch_is_imported_in_one_place():
         "_jacobian",
         "datasets",
         "tabular.encoder",
-        "tabular.groups",
+        "_groups",
         "tabular.report",
     ),
 )
@@ -211,6 +211,12 @@ def test_optional_packages_are_imported_where_they_are_used(name):
 def test_a_generator_of_tables_is_put_together_from_the_parts():
     for name in modules("tabular"):
         assert not reached(name) & {"skscore._base", "skscore.ncsn", "skscore.density"}
+
+
+def test_nothing_but_tables_knows_how_tables_are_encoded():
+    tables = set(modules("tabular"))
+    for name in FILES.keys() - tables:
+        assert not OWN[name] & tables, f"{name} imports it"
 
 
 def test_no_imports_go_round_in_a_circle():

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from sklearn.base import BaseEstimator, clone
+from sklearn import config_context
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
@@ -331,6 +332,83 @@ def test_metadata_reaches_the_steps():
     kde = KernelDensity(bandwidth=0.5).fit(scaler.transform(X), sample_weight=weights)
     expected = kde.score_samples(scaler.transform(X)) - np.log(scaler.scale_).sum()
     np.testing.assert_allclose(pipe.score_samples(X), expected)
+
+
+class Grouping(TransformerMixin, BaseEstimator):
+    """A transformer that learns what its features stand for, here how many rows there were."""
+
+    def fit(self, X, y=None):
+        self.feature_groups_ = [f"{len(X)} rows"]
+        return self
+
+    def transform(self, X):
+        return np.asarray(X)
+
+    def inverse_transform(self, X):
+        return X
+
+
+class Grouped(GaussianSampler):
+    """A model that can be told what its features stand for."""
+
+    def fit(self, X, y=None, *, sample_weight=None, feature_groups=None):
+        self.told_ = feature_groups
+        return super().fit(X)
+
+
+def test_what_features_stand_for_is_told_by_the_last_transformer(tmp_path):
+    X = skewed()
+    for steps in (
+        [Grouping(), Grouped()],
+        [StandardScaler(), Grouping(), "passthrough", Grouped()],
+    ):
+        pipe = make_generative_pipeline(*steps).fit(X)
+        assert pipe[-1].told_ == ["300 rows"]
+        assert pipe.fit(X[:200])[-1].told_ == ["200 rows"]
+    cached = make_generative_pipeline(Grouping(), Grouped(), memory=str(tmp_path))
+    for _ in range(2):
+        assert clone(cached).fit(X)[-1].told_ == ["300 rows"]
+
+
+def test_what_features_stand_for_is_not_told_where_it_is_not_known_or_not_asked_for():
+    X = skewed()
+    changed = make_generative_pipeline(Grouping(), StandardScaler(), Grouped()).fit(X)
+    assert changed[-1].told_ is None
+    assert make_generative_pipeline(Grouped()).fit(X)[-1].told_ is None
+    unasked = make_generative_pipeline(Grouping(), GaussianSampler()).fit(X)
+    assert unasked.sample(2).shape == (2, 3)
+
+
+def test_what_the_user_says_of_features_comes_first():
+    X = skewed()
+    pipe = make_generative_pipeline(Grouping(), Grouped())
+    assert pipe.fit(X, grouped__feature_groups=["mine"])[-1].told_ == ["mine"]
+    assert pipe.fit(X, grouped__feature_groups=None)[-1].told_ is None
+    assert pipe.fit(X)[-1].told_ == ["300 rows"]
+
+
+def test_what_features_stand_for_needs_no_request_under_metadata_routing():
+    X = skewed()
+    with config_context(enable_metadata_routing=True):
+        pipe = make_generative_pipeline(Grouping(), Grouped())
+        assert pipe.fit(X)[-1].told_ == ["300 rows"]
+        pipe[-1].set_fit_request(sample_weight=True)
+        assert pipe.fit(X, sample_weight=np.ones(300))[-1].told_ == ["300 rows"]
+        pipe[-1].set_fit_request(feature_groups=True)
+        assert pipe.fit(X, feature_groups=["mine"])[-1].told_ == ["mine"]
+
+
+def test_each_fold_of_a_search_is_told_of_its_own_features():
+    told = []
+
+    class Noting(Grouped):
+        def fit(self, X, y=None, *, feature_groups=None):
+            told.append(feature_groups)
+            return super().fit(X)
+
+    pipe = make_generative_pipeline(Grouping(), Noting())
+    GridSearchCV(pipe, {"noting__shrinkage": [0.1]}, cv=3).fit(skewed())
+    assert told == [["200 rows"]] * 3 + [["300 rows"]]
 
 
 # Scores in the units of the input

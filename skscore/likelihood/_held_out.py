@@ -19,8 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skscore._typing import ScoreFn
-from skscore.gaussians import GaussianScore
+from skscore._typing import BlurredDensity, ScoreFn
 from skscore.noise import SigmaLaw
 
 __all__ = ["denoising_nll"]
@@ -29,7 +28,7 @@ __all__ = ["denoising_nll"]
 def denoising_nll(
     score_fn: ScoreFn,
     x: Tensor,
-    gaussian: GaussianScore,
+    gaussian: BlurredDensity,
     law: SigmaLaw,
     *,
     n_draws: int,
@@ -44,7 +43,7 @@ def denoising_nll(
     x : Tensor of shape (n, d)
         Rows without noise.
     gaussian : GaussianScore
-        G, best with the moments of the data.
+        G, best with the moments of the data; or anything with a score and a ``log_density``.
     law : SigmaLaw
         The law that noise levels are drawn from, continuous or of many levels; what is below or
         above it is left out.
@@ -66,6 +65,7 @@ def denoising_nll(
     Examples
     --------
     >>> from skscore.noise import LogNormalSigma
+    >>> from skscore.gaussians import GaussianScore
     >>> gaussian = GaussianScore(torch.zeros(1), torch.eye(1))
     >>> x = torch.ones(1, 1, dtype=torch.float64)
     >>> law, generator = LogNormalSigma(0.01, 10.0), torch.Generator().manual_seed(0)

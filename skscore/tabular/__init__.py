@@ -5,9 +5,9 @@ tables and draws rows like theirs; `ScoreImputer` fills missing cells, `ScoreOve
 classes; `SyntheticDataReport` says how good drawn rows are.
 """
 
+from skscore._groups import FeatureGroup
 from skscore.tabular.encoder import TabularEncoder
 from skscore.tabular.generator import TabularGenerator
-from skscore.tabular.groups import FeatureGroup
 from skscore.tabular.impute import ScoreImputer
 from skscore.tabular.oversample import ScoreOverSampler
 from skscore.tabular.report import SyntheticDataReport

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from skscore._groups import FeatureGroup
 from skscore.tabular._cells import Column, as_objects
 from skscore.tabular._parsing import (
     EXACT,
@@ -33,7 +34,6 @@ from skscore.tabular._parsing import (
     show_some,
 )
 from skscore.tabular._quantiles import QuantileMap
-from skscore.tabular.groups import FeatureGroup
 
 __all__ = ["Codec", "CodecOptions", "NumberCodec", "OrderCodec", "TimeCodec", "unknown_levels"]
 

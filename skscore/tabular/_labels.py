@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skscore._groups import FeatureGroup
 from skscore.tabular._cells import Column, as_objects
 from skscore.tabular._codes import level_codes, nearest_codes
 from skscore.tabular._columns import Codec, CodecOptions, Draws, unknown_levels
-from skscore.tabular.groups import FeatureGroup
 
 __all__ = ["LabelCodec"]
 

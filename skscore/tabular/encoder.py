@@ -31,11 +31,11 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skscore._groups import FeatureGroup
 from skscore.tabular._cells import Column, Layout, frame_kind, read_columns
 from skscore.tabular._columns import Codec, CodecOptions
 from skscore.tabular._fitting import fit_codecs
 from skscore.tabular._tags import MixedInput
-from skscore.tabular.groups import FeatureGroup
 
 __all__ = ["TabularEncoder"]
 

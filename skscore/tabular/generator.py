@@ -28,8 +28,11 @@ from tqdm.auto import tqdm
 from skscore._batches import Rows
 from skscore._copying import LatestOriginal
 from skscore._even import EvenNormal
+from skscore._groups import FeatureGroup
 from skscore._inference import PART
 from skscore._selection import Latest, Selection
+from skscore._table_loss import EncodedRows, TableLoss
+from skscore._table_score import DRAWN, GIVEN, TableScore
 from skscore._threads import seeded_globally
 from skscore._training import TrainingPlan, train
 from skscore._validation import (
@@ -46,11 +49,8 @@ from skscore._validation import (
 from skscore.noise import LogNormalSigma, karras_sigmas
 from skscore.samplers import dpm_solver
 from skscore.tabular._conditions import Given, given_rows, missing_cells
-from skscore.tabular._network import DRAWN, GIVEN, TableScore
 from skscore.tabular._tags import MixedInput
-from skscore.tabular._training import EncodedRows, TableLoss
 from skscore.tabular.encoder import TabularEncoder
-from skscore.tabular.groups import FeatureGroup
 
 __all__ = ["TabularGenerator"]
 

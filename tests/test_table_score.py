@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from skscore.tabular._network import ABSENT, DRAWN, GIVEN, TableScore
-from skscore.tabular.groups import FeatureGroup
+from skscore._groups import FeatureGroup
+from skscore._table_score import ABSENT, DRAWN, GIVEN, TableScore
 
 SEED = 0
 
@@ -163,5 +163,5 @@ def test_many_categories_are_normalised_as_few_are(monkeypatch):
     module = network(random_head=True)
     sigma = torch.full((5, 1), 0.3, dtype=torch.float64)
     few = module.parts(points(), sigma)[1]
-    monkeypatch.setattr("skscore.tabular._network._FEW", 0)
+    monkeypatch.setattr("skscore._table_score._FEW", 0)
     torch.testing.assert_close(module.parts(points(), sigma)[1], few)

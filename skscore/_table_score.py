@@ -26,8 +26,8 @@ import torch
 from scipy.linalg import block_diag
 from torch import Tensor, nn
 
+from skscore._groups import FeatureGroup
 from skscore.networks import ResidualMLP
-from skscore.tabular.groups import FeatureGroup
 
 __all__ = ["ABSENT", "DRAWN", "GIVEN", "TableScore"]
 

@@ -25,12 +25,12 @@ import torch
 from torch import Tensor
 
 from skscore._batches import Rows
+from skscore._groups import FeatureGroup
 from skscore._losses import RowLoss
+from skscore._table_score import ABSENT, DRAWN, GIVEN, TableScore
 from skscore._typing import ScoreFn
 from skscore._validation import Array
 from skscore.noise import SigmaLaw, stratified_uniform
-from skscore.tabular._network import ABSENT, DRAWN, GIVEN, TableScore
-from skscore.tabular.groups import FeatureGroup
 
 __all__ = ["LEAST_PROBABILITY", "EncodedRows", "TableLoss"]
 

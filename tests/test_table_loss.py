@@ -5,11 +5,11 @@ import pytest
 import torch
 from scipy.stats import norm
 
+from skscore._groups import FeatureGroup
 from skscore._losses import RowLoss
+from skscore._table_loss import EncodedRows, TableLoss
+from skscore._table_score import TableScore
 from skscore.noise import FixedSigma, LogNormalSigma
-from skscore.tabular._network import TableScore
-from skscore.tabular._training import EncodedRows, TableLoss
-from skscore.tabular.groups import FeatureGroup
 
 CPU = torch.device("cpu")
 
