@@ -1,8 +1,8 @@
 """The container that ``fit`` saw, so that samples come back in the same one.
 
 A model works on floats. What the user gave was an array or a data frame, with integers, booleans,
-categories, dates; a `Container` remembers which, and no row of it. pandas is imported only where a
-data frame has been seen.
+categories, dates; a `Container` remembers which, and no row of it. pandas and polars are imported
+only where such a data frame has been seen.
 """
 
 import sys
@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
+
+from skscore._polars import is_polars, narwhals, series_of
 
 __all__ = ["Container", "as_array", "rows_like"]
 
@@ -23,10 +25,10 @@ class Container:
 
     Parameters
     ----------
-    columns : pandas.Index or None
-        The column labels of a data frame; None for an array.
+    columns : pandas.Index, tuple of str or None
+        The column labels of a data frame, a tuple for polars; None for an array.
     dtypes : tuple of dtypes
-        One for each column.
+        One for each column; those of narwhals for polars.
 
     Examples
     --------
@@ -45,8 +47,8 @@ class Container:
         Parameters
         ----------
         X : DataFrame, ndarray, sparse matrix or array-like of shape (n_samples, n_features)
-            Anything but a pandas data frame is taken for an array, a list as NumPy reads it:
-            integers alone are integers.
+            Anything but a data frame of pandas or polars is taken for an array, a list as NumPy
+            reads it: integers alone are integers.
 
         Returns
         -------
@@ -56,9 +58,14 @@ class Container:
         ------
         ValueError
             If X does not have two dimensions.
+        ImportError
+            If X is a polars frame and narwhals is not installed.
         """
-        if _is_frame(X):
+        if _is_pandas(X):
             return cls(X.columns, tuple(X.dtypes))
+        if is_polars(X):
+            schema = narwhals().from_native(X, eager_only=True).schema
+            return cls(tuple(schema.names()), tuple(schema.dtypes()))
         X = X if issparse(X) else np.asarray(X)
         if X.ndim != 2:
             raise ValueError(f"X has {X.ndim} dimensions; give a table (n_samples, n_features).")
@@ -79,7 +86,7 @@ class Container:
         Returns
         -------
         X : ndarray or DataFrame of shape (n_samples, n_features)
-            A data frame gets a fresh RangeIndex.
+            A pandas data frame gets a fresh RangeIndex.
 
         Raises
         ------
@@ -87,21 +94,29 @@ class Container:
             If the number of columns differs, a missing value meets a dtype that cannot hold one,
             or a label is not among the categories.
         """
-        values = values if _is_frame(values) else np.asarray(values)
-        if values.ndim != 2 or values.shape[1] != len(self.dtypes):
+        values = values if _is_pandas(values) or is_polars(values) else np.asarray(values)
+        if len(values.shape) != 2 or values.shape[1] != len(self.dtypes):
             raise ValueError(
                 f"values of shape {values.shape} do not fit the {len(self.dtypes)} columns seen "
                 "in fit."
             )
         if self.columns is None:
             return _restore_array(np.asarray(values), self.dtypes[0], "X")
+        if isinstance(self.columns, tuple):
+            made = {
+                name: _restore_series(_cells_of(values, j), name, dtype)
+                for j, (name, dtype) in enumerate(zip(self.columns, self.dtypes, strict=True))
+            }
+            return narwhals().from_dict(made).to_native()
+        if is_polars(values):
+            values = np.asarray(values)
         import pandas as pd
 
         # Keyed by position: labels may repeat.
         columns = {
             j: _restore_column(
                 values.iloc[:, j].reset_index(drop=True)
-                if _is_frame(values)
+                if _is_pandas(values)
                 else pd.Series(values[:, j]),
                 dtype,
                 f"column {self.columns[j]!r}",
@@ -120,10 +135,12 @@ def as_array(values: Any) -> np.ndarray:
 
 def rows_like(X: Any, values: np.ndarray) -> Any:
     """Return an array of numbers with the column names of X, where it is a data frame."""
-    return type(X)(values, columns=X.columns) if _is_frame(X) else values
+    if is_polars(X):
+        return type(X)(values, schema=X.columns)
+    return type(X)(values, columns=X.columns) if _is_pandas(X) else values
 
 
-def _is_frame(X: Any) -> bool:
+def _is_pandas(X: Any) -> bool:
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(X, pandas.DataFrame)
 
@@ -181,6 +198,62 @@ def _restore_column(values: Any, dtype: Any, where: str) -> Any:
     if isinstance(dtype, np.dtype) and values.dtype.kind in "iuf":
         return pd.Series(_restore_array(values.to_numpy(), dtype, where))
     return values.astype(dtype)
+
+
+def _cells_of(values: Any, j: int) -> Any:
+    """Return a column, as a narwhals series of a polars frame, else as an array."""
+    if is_polars(values):
+        return narwhals().from_native(values[:, j], series_only=True)
+    return values.iloc[:, j].to_numpy() if _is_pandas(values) else values[:, j]
+
+
+def _restore_series(cells: Any, name: str, dtype: Any) -> Any:
+    """Return a narwhals series of a dtype of polars, where any cell may be missing."""
+    nw = narwhals()
+    if not isinstance(cells, np.ndarray):
+        if cells.dtype == dtype:
+            return cells.alias(name)
+        if not cells.dtype.is_numeric():
+            return cells.alias(name).cast(dtype)
+        cells = cells.cast(nw.Float64).to_numpy()
+    absent = [cell is None for cell in cells]
+    if cells.dtype.kind not in "biuf":
+        numbers = dtype.is_numeric() or dtype == nw.Boolean or dtype.is_temporal()
+        if numbers and all(isinstance(cell, float | int | np.number | None) for cell in cells):
+            cells = cells.astype(np.float64)
+        else:
+            return _labels(cells.tolist(), name, dtype)
+    x = cells.astype(np.float64)
+    missing = np.isnan(x)
+    if dtype.is_float() or dtype.is_decimal():
+        listed = [None if gone else cell for cell, gone in zip(x.tolist(), absent, strict=True)]
+        return series_of(name, listed, nw.Float64).cast(dtype)
+    if dtype == nw.Boolean:
+        found, first = x > 0.5, nw.Boolean
+    elif dtype.is_integer():
+        info = np.dtype(str(dtype).lower())
+        found, first = _nearest_integers(np.where(missing, 0, x), info).astype(info), dtype
+    elif dtype.is_temporal():
+        found, first = np.rint(np.where(missing, 0, x)).astype(np.int64), nw.Int64
+    else:
+        return _labels(cells.tolist(), name, dtype)
+    pairs = zip(found.tolist(), missing, strict=True)
+    listed = [None if gone else cell for cell, gone in pairs]
+    return series_of(name, listed, first).cast(dtype)
+
+
+def _labels(cells: list[Any], name: str, dtype: Any) -> Any:
+    """Return a series of labels or of what else polars reads from objects; NaN is missing."""
+    cells = [None if cell != cell else cell for cell in cells]
+    if dtype == narwhals().Enum:
+        unknown = [cell for cell in cells if cell is not None and cell not in dtype.categories]
+        if unknown:
+            raise ValueError(
+                f"column {name!r} came back with {unknown[0]!r}, which is not among its "
+                f"{len(dtype.categories)} categories; encode it with a transformer whose "
+                "inverse_transform gives the labels back."
+            )
+    return series_of(name, cells, dtype)
 
 
 def _restore_categories(values: Any, dtype: Any, where: str) -> Any:

@@ -14,26 +14,15 @@ from torch import Tensor
 
 from skscore._base import ScoreEstimator
 from skscore._inference import in_parts, to_numpy
+from skscore._log_densities import by_denoising, by_flow, mean_and_error, warn_of_gap
 from skscore._typing import BlurredDensity
-from skscore._validation import Array, check_weights, torch_generator, warn
-from skscore.divergence import rademacher
-from skscore.exceptions import OverfittingWarning
+from skscore._validation import Array, check_weights
 from skscore.gaussians import GaussianScore
-from skscore.likelihood import (
-    denoising_nll,
-    flow_decode,
-    flow_encode,
-    flow_log_density,
-    flow_sigmas,
-)
-from skscore.noise import LogNormalSigma
+from skscore.likelihood import flow_decode, flow_encode, flow_sigmas
 
 __all__ = ["Latent"]
 
-_EXACT_TRACE_MAX = 50  # features, up to which the divergence of the flow is exact
-_PROBES = 32
-_NOISE_LEVELS = 16  # for each row, of the estimate from denoising errors
-_ROWS_TO_JUDGE, _GAP_A_FEATURE = 30, 0.5  # nats
+_REMEDY = "Use model='stack' or early_stopping='loss', or more rows."
 
 
 class Latent(ScoreEstimator):
@@ -68,49 +57,15 @@ class Latent(ScoreEstimator):
             + log P(levels), if ``sigma_min`` is so small that blurred codes do not overlap.
         """
         z = self._tensor(self._to_z(self._check_density_rows(X)))
-        d = z.shape[1]
-        probes = None
-        if d > _EXACT_TRACE_MAX:
-            probes = rademacher((_PROBES, d), torch_generator(0, z.device), dtype=z.dtype)
-        model, sigmas, prior = self._fitted_model(), self._flow_sigmas(), self._prior()
-
-        def columns(z: Tensor, sigma: Tensor) -> Tensor:
-            return torch.stack(flow_log_density(model, z, sigmas, prior, probes), dim=1)
-
-        found = to_numpy(in_parts(columns, z, torch.zeros_like(z[:, :1])))
-        found[:, 0] += self._log_cells()
-        self.log_density_std_ = float(np.sqrt(np.square(found[:, 1]).mean()))
-        self._warn_of_overfit(z, float(found[:, 0].mean()))
-        log_density: Array = found[:, 0] - self._log_scale()
+        found, stds = by_flow(self._fitted_model(), z, self._levels(), self._prior())
+        found = found + self._log_cells()
+        self.log_density_std_ = float(np.sqrt(np.square(stds).mean()))
+        warn_of_gap(found, lambda: self._denoising_nll(z), z.shape[1], _REMEDY)
+        log_density: Array = found - self._log_scale()
         return log_density
 
-    def _warn_of_overfit(self, z: Tensor, by_flow: float) -> None:
-        n, d = z.shape
-        if n < _ROWS_TO_JUDGE:
-            return
-        by_denoising = -float(self._denoising_nll(z).mean())
-        if by_denoising - by_flow > _GAP_A_FEATURE * d:
-            warn(
-                f"The mean log-density of these {n} rows by the probability flow is "
-                f"{by_denoising - by_flow:.3g} nats below that by denoising errors, and the scores "
-                "of a density would have the same: the network is overfitted there, or the rows "
-                "are far from all training rows. Use model='stack' or early_stopping='loss', or "
-                "more rows.",
-                OverfittingWarning,
-            )
-
     def _denoising_nll(self, z: Tensor) -> Array:
-        """Return the estimate of -log p(z) of each row, with the same noise every time."""
-        return to_numpy(
-            denoising_nll(
-                self._score_fn(),
-                z,
-                self._reference(),
-                LogNormalSigma(self.sigma_min_, self.sigma_max_),
-                n_draws=_NOISE_LEVELS,
-                generator=torch_generator(0, z.device),
-            )
-        )
+        return by_denoising(self._score_fn(), z, self._levels(), self._reference())
 
     def bits_per_dim(self, X: Any) -> Array:
         """Return -log₂ p(x)/d, with d the number of features that vary.
@@ -159,11 +114,8 @@ class Latent(ScoreEstimator):
         """
         X = self._check_density_rows(X)
         weights = check_weights(sample_weight, X)
-        weights = np.ones(len(X)) if weights is None else weights
         nll = self._denoising_nll(self._tensor(self._to_z(X)))
-        share = weights / weights.sum()
-        mean = float(share @ nll)
-        self.held_out_nll_std_ = float(np.sqrt(np.square(share * (nll - mean)).sum()))
+        mean, self.held_out_nll_std_ = mean_and_error(nll, weights)
         return mean + self._log_scale()
 
     def encode(self, X: Any) -> Array:
@@ -255,6 +207,9 @@ class Latent(ScoreEstimator):
                 raise ValueError(f"{name} has {len(row)} rows; give one.")
             ends.append(self.encode(row)[0])
         return self.decode(_slerp(ends[0], ends[1], np.linspace(0, 1, n_points)))
+
+    def _levels(self) -> tuple[float, float]:
+        return self.sigma_min_, self.sigma_max_
 
     def _flow_sigmas(self) -> Tensor:
         return flow_sigmas(self.sigma_max_, self.sigma_min_)

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from scipy.linalg import block_diag
+from sklearn.utils.metaestimators import available_if
 from torch import Tensor, nn
 
 from skscore._groups import FeatureGroup
@@ -148,6 +149,31 @@ class TableScore(nn.Module):
         if state is not None:
             denoised = torch.where(state[:, self.column] == GIVEN, x, denoised)
         return (denoised - x) / sigma.square()
+
+    # Of a posterior it would take the derivatives of all levels.
+    @available_if(lambda self: not self.n_categories)
+    def score_and_divergence(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the score (n, d) and its divergence (n,), in a table of numbers alone.
+
+        ∂D_j/∂x_j is λ²/(λ² + σ²) + σλ/√(λ² + σ²) ∂F_j/∂x_j, and a number is seen by F as the unit
+        t = x_j/√(λ² + σ²) and the waves of it, whose derivatives go through the layers.
+        """
+        d, spread = x.shape[1], (1 + sigma.square()).sqrt()
+        state = torch.full_like(x[:, :1], DRAWN).expand(-1, self.n_columns)
+        inputs = self._inputs(x, sigma, state)
+        waves = inputs[:, d + self.n_columns :].split(d, dim=1)
+        sines, cosines = waves[:_N_WAVES], waves[_N_WAVES:]
+        slopes = [torch.ones_like(x), torch.zeros_like(state)]
+        slopes += [2.0 ** (k + 1) * c for k, c in enumerate(cosines)]
+        slopes += [-(2.0 ** (k + 1)) * s for k, s in enumerate(sines)]
+        eye = torch.eye(d, dtype=x.dtype, device=x.device)
+        own = torch.cat([eye, torch.zeros_like(eye), eye.repeat(1, 2 * _N_WAVES)], dim=1)
+        tangents = own[:, None] * (torch.cat(slopes, dim=1) / spread)
+        F, derivatives = self.network.along(inputs, sigma, tangents)
+        diagonal = derivatives.diagonal(dim1=0, dim2=2)
+        score = (x / spread.square() + sigma / spread * F - x) / sigma.square()
+        slope = 1 / spread.square() + sigma / spread * diagonal
+        return score, ((slope - 1) / sigma.square()).sum(1)
 
     def denoise(self, x: Tensor, sigma: Tensor, state: Tensor | None = None) -> Tensor:
         """Return the denoised rows (n, d)."""

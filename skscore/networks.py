@@ -139,6 +139,42 @@ class ResidualMLP(nn.Module):
         output: Tensor = self.head(self._hidden(x, sigma)[0])
         return output
 
+    def along(self, x: Tensor, sigma: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the output and its derivatives along given directions, from one pass.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, d)
+            Points.
+        sigma : Tensor of shape (n, 1)
+            Noise levels.
+        tangents : Tensor of shape (k, n, d)
+            k directions v at each point.
+
+        Returns
+        -------
+        output : Tensor of shape (n, n_outputs)
+            F.
+        derivatives : Tensor of shape (k, n, n_outputs)
+            (∂F/∂x) v.
+
+        Examples
+        --------
+        >>> F = ResidualMLP(3, 2, (8, 8), sigma_conditioned=True, bias=True)
+        >>> x = torch.ones(5, 3)
+        >>> F.along(x, torch.ones(5, 1), torch.ones(4, 5, 3))[1].shape
+        torch.Size([4, 5, 2])
+        """
+        h, states = self._hidden(x, sigma)
+        slopes = [self._slope(state) for state in states]
+        width = max(len(weight) for weight in self._weights)
+        J_0 = nn.functional.pad(tangents, (0, self.n_padding))
+        derivatives = [
+            self._tangents(slopes, block)[1] @ self.head.weight.T
+            for block in J_0.split(max(1, _BLOCK // max(1, len(x) * width)))
+        ]
+        return self.head(h), torch.cat(derivatives)
+
     def _hidden(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the last h, and of every layer what φ' is read off: a for tanh, u for silu."""
         embedded = None if self.embedding is None else self.embedding(sigma)

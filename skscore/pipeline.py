@@ -21,6 +21,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
+from skscore._conditioning import carry_given, read_conditions
 from skscore._container import Container, as_array
 from skscore._jacobian import (
     Array,
@@ -191,37 +192,62 @@ class GenerativePipeline(Pipeline):
         return prediction
 
     @available_if(_final_step_has("sample"))
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
+    def sample(self, n_samples: int | None = None, random_state: Any = None, **options: Any) -> Any:
         """Draw rows in the units, container and dtypes of the training data.
 
         Parameters
         ----------
-        n_samples : int, default=1
-            How many.
+        n_samples : int, default=None
+            How many. None is 1, or one for each row of ``conditions``.
         random_state : int, RandomState or None, default=None
             None draws afresh; an int gives the same rows each time. A last step whose ``sample``
             takes none, such as `sklearn.mixture.GaussianMixture`, draws from a copy of itself
             that has this ``random_state``.
+        **options : dict
+            For ``sample`` of the last step. Behind transforms there can be two, both in the units
+            of the training data. ``conditions``: a table or a dict of columns, missing where a
+            cell is to be drawn; given cells come back as they are. They go through transforms of
+            single columns: scalers, `PowerTransformer` and `QuantileTransformer` of scikit-learn,
+            `TabularEncoder`, and those with an attribute ``feature_columns_``, the position of the
+            column that each of their features is made of. ``constraints``: callables that are
+            given rows and return which may stay.
 
         Returns
         -------
         X : DataFrame or ndarray of shape (n_samples, n_features)
-            Labels that the last step returns beside its rows are dropped.
+            What the last step returns beside its rows, such as labels, is dropped.
 
         Raises
         ------
         NotFittedError
             If the pipeline has not been fitted as a whole.
         TypeError
-            If a step has no inverse, or ``random_state`` cannot be honoured.
+            If a step has no inverse, ``random_state`` or an option cannot be honoured, or a
+            transform mixes columns so that given cells have no place behind it.
+        ValueError
+            If ``conditions`` do not fit the training data.
         """
         check_is_fitted(self, "container_")
-        transforms = active_steps(self.steps[:-1])
+        transforms, final = active_steps(self.steps[:-1]), self.steps[-1][1]
         _check_invertible(transforms)
-        X = draw_rows(self.steps[-1][1], n_samples, random_state)
-        for _, step in reversed(transforms):
-            X = step.inverse_transform(X)
-        return self.container_.wrap(X)
+        _check_options(self.steps[-1], options, behind_transforms=bool(transforms))
+        if not transforms:
+            return self.container_.wrap(draw_rows(final, n_samples, random_state, **options))
+
+        def undo(Z: Any) -> Any:
+            for _, step in reversed(transforms):
+                Z = step.inverse_transform(Z)
+            return self.container_.wrap(Z)
+
+        given = None
+        if options.get("conditions") is not None:
+            filler = undo(np.zeros((1, final.n_features_in_)))
+            given = read_conditions(filler, options["conditions"], n_samples)
+            options["conditions"], n_samples = carry_given(transforms, given), None
+        if options.get("constraints") is not None:
+            options["constraints"] = _constraints_after(undo, options["constraints"])
+        X = undo(draw_rows(final, n_samples, random_state, **options))
+        return X if given is None else given.put_back(X)
 
     @available_if(_final_step_has("score_samples"))
     def score_samples(self, X: Any) -> Array:
@@ -354,16 +380,49 @@ def _check_invertible(steps: Sequence[tuple[str, Any]]) -> None:
             )
 
 
-def draw_rows(final: Any, n_samples: int, random_state: Any) -> Any:
+def _check_options(
+    last: tuple[str, Any], options: dict[str, Any], *, behind_transforms: bool
+) -> None:
+    final = last[1]
+    parameters = signature(final.sample).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    unknown = [option for option in options if option not in parameters]
+    if unknown and not takes_any:
+        raise TypeError(
+            f"{step_label(*last)} takes no {unknown[0]} in sample; it takes {list(parameters)}."
+        )
+    foreign = [option for option in options if option not in ("conditions", "constraints")]
+    if foreign and behind_transforms:
+        raise TypeError(
+            f"{foreign[0]} of {step_label(*last)} would be of transformed data; only "
+            "conditions and constraints are carried through the steps before it. Give the "
+            "others to its own sample."
+        )
+
+
+def _constraints_after(undo: Callable[[Any], Any], constraints: Any) -> list[Callable[[Any], Any]]:
+    """Return constraints on transformed rows."""
+
+    def after(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return lambda Z: check(undo(Z))
+
+    return [after(check) for check in ([constraints] if callable(constraints) else constraints)]
+
+
+def draw_rows(final: Any, n_samples: int | None, random_state: Any, **options: Any) -> Any:
     """Draw from anything with ``sample``, seeded by whatever way it has; labels are dropped."""
+    if n_samples is not None:
+        options["n_samples"] = n_samples
+    elif options.get("conditions") is None:
+        options["n_samples"] = 1
     if "random_state" in signature(final.sample).parameters:
-        drawn = final.sample(n_samples, random_state=random_state)
+        drawn = final.sample(random_state=random_state, **options)
     elif hasattr(final, "random_state"):
         final = copy.copy(final)
         final.random_state = random_state
-        drawn = final.sample(n_samples)
+        drawn = final.sample(**options)
     elif random_state is None:
-        drawn = final.sample(n_samples)
+        drawn = final.sample(**options)
     else:
         raise TypeError(
             f"{type(final).__name__} takes no random_state, neither in sample nor as a parameter; "

@@ -1,3 +1,4 @@
+import datetime as dt
 import pickle
 import sys
 
@@ -6,7 +7,14 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from skscore._container import Container
+from skscore._container import Container, rows_like
+
+try:
+    import narwhals
+    import polars as pl
+except ImportError:
+    narwhals = pl = None
+needs_polars = pytest.mark.skipif(pl is None or narwhals is None, reason="needs the extra polars")
 
 
 def make_frame():
@@ -149,3 +157,95 @@ def test_errors_are_readable():
 def test_arrays_need_no_pandas(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)  # importing it raises
     assert Container.of(np.eye(2)).wrap(np.eye(2)).shape == (2, 2)
+
+
+def make_polars():
+    return pl.DataFrame(
+        {
+            "float": [1.0, 2.5, None],
+            "float32": pl.Series([0.1, None, 0.3], dtype=pl.Float32),
+            "int8": pl.Series([1, 2, None], dtype=pl.Int8),
+            "uint64": pl.Series([1, 2, None], dtype=pl.UInt64),
+            "bool": [True, False, None],
+            "decimal": pl.Series(["1.10", None, "2.35"]).cast(pl.Decimal(10, 2)),
+            "str": ["x", "y", None],
+            "enum": pl.Series(["u", None, "v"], dtype=pl.Enum(["u", "v", "w"])),
+            "category": pl.Series(["u", "v", None], dtype=pl.Categorical),
+            "date": [dt.date(2020, 1, 1), None, dt.date(2021, 1, 1)],
+            "zoned": pl.Series([dt.datetime(2020, 1, 1, 3), None, None]).dt.replace_time_zone(
+                "CET"
+            ),
+            "lag": [dt.timedelta(1), None, dt.timedelta(hours=2)],
+            "time": [dt.time(1), None, dt.time(2, 30)],
+        }
+    )
+
+
+@needs_polars
+def test_a_polars_frame_survives():
+    df = make_polars()
+    container = Container.of(df)
+    assert container.wrap(df).equals(df)
+    objects = np.array(df.rows(), dtype=object)
+    back = container.wrap(objects)
+    assert back.schema == df.schema
+    # Single precision goes through double.
+    assert back.equals(df)
+    assert pickle.loads(pickle.dumps(container)).wrap(df).equals(df)
+    assert container.wrap(df.head(0)).schema == df.schema
+    assert container.wrap(df.rename({"float": "other"})).columns == df.columns
+
+
+@needs_polars
+def test_floats_become_what_the_column_of_polars_was():
+    df = make_polars().select("float", "int8", "uint64", "bool", "date", "lag", "time", "zoned")
+    values = np.array(
+        [
+            [0.25, 1.6, 1.2, 0.6, 1.4, 5.0, 7.0, 1e6],
+            [np.nan] * 8,
+            [1.0, -300.0, 1e30, 0.5, -0.6, 0.4, 0.0, 0.0],
+        ]
+    )
+    for given in (values, pd.DataFrame(values), pl.DataFrame(values)):
+        back = Container.of(df).wrap(given)
+        assert back.schema == df.schema
+        assert back["int8"].to_list() == [2, None, -128]
+        assert back["uint64"].to_list() == [1, None, 2**64 - 2048]
+        assert back["bool"].to_list() == [True, None, False]
+        assert back["date"].to_list() == [dt.date(1970, 1, 2), None, dt.date(1969, 12, 31)]
+        assert back["lag"].to_list() == [dt.timedelta(microseconds=5), None, dt.timedelta(0)]
+        assert back["float"].is_nan().to_list() == [False, True, False]
+
+
+@needs_polars
+def test_what_does_not_fit_a_polars_frame_is_refused():
+    df = make_polars()
+    with pytest.raises(ValueError, match="came back with 'z', which is not among its 3"):
+        Container.of(df.select("enum")).wrap(np.array([["z"]], dtype=object))
+    with pytest.raises(ValueError, match=r"values of shape \(3, 13\) do not fit the 1 columns"):
+        Container.of(df.select("enum")).wrap(df)
+    with pytest.raises(TypeError, match="collect"):
+        Container.of(df.lazy())
+
+
+@needs_polars
+def test_polars_without_narwhals_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "narwhals", None)
+    with pytest.raises(ImportError, match=r"pip install 'skscore\[polars\]'"):
+        Container.of(pl.DataFrame({"a": [1, 2]}))
+
+
+@needs_polars
+def test_a_pandas_frame_comes_back_from_one_of_polars():
+    df = make_frame()[["float", "int8"]]
+    back = Container.of(df).wrap(pl.DataFrame({"a": [0.5, 1.5], "b": [1.2, 2.2]}))
+    pd.testing.assert_series_equal(back.dtypes, df.dtypes)
+    assert back["int8"].tolist() == [1, 2]
+
+
+@needs_polars
+def test_rows_like_a_frame_have_its_names():
+    rows = np.eye(2)
+    assert rows_like(rows, rows) is rows
+    assert rows_like(pd.DataFrame(rows, columns=["a", "b"]), rows).columns.tolist() == ["a", "b"]
+    assert rows_like(pl.DataFrame(rows, schema=["a", "b"]), rows).columns == ["a", "b"]

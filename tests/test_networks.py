@@ -11,7 +11,13 @@ from skscore._inference import implicit_losses
 from skscore._losses import DenoisingLoss
 from skscore.datasets import GaussianMixtureDensity
 from skscore.gaussians import GaussianScore
-from skscore.networks import PREDICTIONS, PreconditionedScore, ScoreMLP, SigmaEmbedding
+from skscore.networks import (
+    PREDICTIONS,
+    PreconditionedScore,
+    ResidualMLP,
+    ScoreMLP,
+    SigmaEmbedding,
+)
 from skscore.noise import (
     DiscreteSigmas,
     FixedSigma,
@@ -413,6 +419,21 @@ def test_the_diagonal_of_the_jacobian_is_the_loop_over_outputs(
     with torch.no_grad():
         torch.testing.assert_close(F.jacobian_diagonal(x, sigma)[1], diagonal, rtol=0, atol=0)
     torch.testing.assert_close(F.score_and_divergence(x, sigma), (output, diagonal.sum(1)))
+
+
+@pytest.mark.parametrize("d", [3, 4])
+@pytest.mark.parametrize("block", [1, 2**18])
+def test_derivatives_along_directions_are_those_of_torch(d, block, monkeypatch):
+    monkeypatch.setattr(networks, "_BLOCK", block)
+    F = ResidualMLP(d, 5, (8, 8, 6), sigma_conditioned=True, bias=True, activation="silu").double()
+    nn.init.normal_(F.head.weight)
+    x, sigma = points(6, d)
+    directions = torch.randn(7, 6, d, generator=generator(), dtype=torch.float64)
+    output, derivatives = F.along(x, sigma, directions)
+    torch.testing.assert_close(output, F(x, sigma))
+    for v, found in zip(directions, derivatives, strict=True):
+        expected = torch.func.jvp(lambda x: F(x, sigma), (x,), (v,))[1]
+        torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from torch import nn
 
 from skscore._groups import FeatureGroup
 from skscore._table_score import ABSENT, DRAWN, GIVEN, TableScore
+from skscore.divergence import exact_divergence
 
 SEED = 0
 
@@ -165,3 +166,28 @@ def test_many_categories_are_normalised_as_few_are(monkeypatch):
     few = module.parts(points(), sigma)[1]
     monkeypatch.setattr("skscore._table_score._FEW", 0)
     torch.testing.assert_close(module.parts(points(), sigma)[1], few)
+
+
+@pytest.mark.parametrize("d", [1, 2, 5])
+def test_in_tables_of_numbers_the_divergence_is_got_by_one_pass(d):
+    numbers = [FeatureGroup(j, "numeric", j, j + 1, None, None) for j in range(d)]
+    module = network(random_head=True, found=numbers).requires_grad_(requires_grad=False)
+    x = torch.randn(7, d, generator=generator(), dtype=torch.float64)
+    sigma = torch.linspace(0.02, 10, 7, dtype=torch.float64)[:, None]
+    score, divergence = module.score_and_divergence(x, sigma)
+    torch.testing.assert_close(score, module(x, sigma))
+    expected = exact_divergence(lambda x, sigma: module(x, sigma), x, sigma)[1]
+    torch.testing.assert_close(divergence, expected)
+
+
+def test_with_categories_the_divergence_is_left_to_torch():
+    module = network(random_head=True).requires_grad_(requires_grad=False)
+    assert not hasattr(module, "score_and_divergence")
+    x, sigma = points(), torch.full((5, 1), 0.5, dtype=torch.float64)
+    divergence = exact_divergence(module, x, sigma)[1]
+    h = 1e-5
+    expected = sum(
+        (module(x + h * e, sigma) - module(x - h * e, sigma)) @ e / (2 * h)
+        for e in torch.eye(11, dtype=torch.float64)
+    )
+    torch.testing.assert_close(divergence, expected, rtol=1e-5, atol=1e-5)

@@ -187,6 +187,23 @@ def test_a_tail_is_the_generalised_pareto_law(shape, sign):
     expected = 2.0 + sign * genpareto(shape, scale=1.5).isf(p / 0.01)
     np.testing.assert_allclose(tail.quantiles(p), expected, rtol=1e-9)
     np.testing.assert_allclose(tail.masses(tail.quantiles(p)), p, rtol=1e-6)
+    excess = sign * (expected - 2.0)
+    log_density = np.log(0.01) + genpareto(shape, scale=1.5).logpdf(excess)
+    np.testing.assert_allclose(tail.log_density(expected), log_density, atol=1e-5)
+
+
+def test_a_tail_with_an_end_has_no_density_beyond_it():
+    tail = ParetoTail(edge=0.0, sign=1, mass=0.1, shape=-0.5, scale=1.0)
+    assert np.isfinite(tail.log_density(np.array([1.99, 2.01]))).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("weights", "size"),
+    [(None, 3), ([1.0, 2.0, 3.0], 6), ([0.5, 0.5, 0.5], 3), ([0.9, 0.1, 1e-9], 1 / 0.82)],
+)
+def test_the_number_of_rows_is_kept(weights, size):
+    weights = None if weights is None else np.array(weights)
+    assert QuantileMap.fit(np.array([0.1, 0.5, 0.7]), weights).size == pytest.approx(size)
 
 
 def test_tails_reach_beyond_the_data_and_back():

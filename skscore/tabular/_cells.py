@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skscore._polars import is_polars, narwhals, series_of
+
 __all__ = ["Column", "Layout", "as_objects", "frame_kind", "read_columns"]
 
 Array = NDArray[Any]
@@ -110,7 +112,7 @@ class Layout:
                 table[:, j] = column
             return table
         if self.container == "polars":
-            nw = _narwhals()
+            nw = narwhals()
             made = {
                 name: _to_polars(name, *cell, dtype)
                 for name, (cell, dtype) in zip(self.names, parts, strict=True)
@@ -130,12 +132,10 @@ class Layout:
 
 def frame_kind(X: Any) -> str | None:
     """Return "pandas" or "polars" for such a data frame, None for anything else."""
-    pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
+    pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(X, pandas.DataFrame):
         return "pandas"
-    if polars is not None and isinstance(X, polars.LazyFrame):
-        raise TypeError("X is a polars LazyFrame; give X.collect().")
-    return "polars" if polars is not None and isinstance(X, polars.DataFrame) else None
+    return "polars" if is_polars(X) else None
 
 
 def read_columns(X: Any) -> tuple[list[Column], Layout]:
@@ -173,20 +173,9 @@ def read_columns(X: Any) -> tuple[list[Column], Layout]:
     if kind == "pandas":
         columns = [_from_pandas(X.iloc[:, j], name) for j, name in enumerate(X.columns)]
         return columns, Layout("pandas", X.columns, tuple(X.dtypes))
-    frame = _narwhals().from_native(X, eager_only=True)
+    frame = narwhals().from_native(X, eager_only=True)
     columns = [_from_polars(frame[name]) for name in frame.columns]
     return columns, Layout("polars", tuple(frame.columns), tuple(c.dtype for c in columns))
-
-
-def _narwhals() -> Any:
-    try:
-        import narwhals
-    except ImportError as error:
-        raise ImportError(
-            "A polars data frame is read through narwhals, which is not installed; install it with "
-            "pip install 'skscore[polars]', or give X.to_pandas()."
-        ) from error
-    return narwhals
 
 
 def _refuse_complex(name: Hashable) -> None:
@@ -279,7 +268,7 @@ def _from_pandas(series: Any, name: Hashable) -> Column:
 
 
 def _from_polars(series: Any) -> Column:
-    nw = _narwhals()
+    nw = narwhals()
     name, dtype = series.name, series.dtype
     missing = series.is_null().to_numpy()
     levels = blank = None
@@ -310,7 +299,7 @@ def _from_polars(series: Any) -> Column:
 
 def _polars_ticks(dtype: Any) -> np.dtype:
     """Return the NumPy dtype that counts the same ticks as dates, times and durations do."""
-    nw = _narwhals()
+    nw = narwhals()
     if dtype == nw.Date:
         return np.dtype("M8[D]")
     code = "M8" if dtype == nw.Datetime else "m8"
@@ -357,7 +346,7 @@ def _to_pandas(values: Array, missing: Array, marker: Any, dtype: Any) -> Any:
 
 
 def _to_polars(name: str, values: Array, missing: Array, marker: Any, dtype: Any) -> Any:
-    nw = _narwhals()
+    nw = narwhals()
     if values.dtype == object and dtype.is_temporal():
         values = _to_numpy(values, missing, marker, _polars_ticks(dtype))
     ticks = values.dtype.kind in "mM"
@@ -366,4 +355,4 @@ def _to_polars(name: str, values: Array, missing: Array, marker: Any, dtype: Any
         cells[i] = marker
     made = {"i": nw.Int64, "m": nw.Int64, "M": nw.Int64, "u": nw.UInt64, "f": nw.Float64}
     first = made.get(values.dtype.kind, dtype)
-    return nw.new_series(name, cells, first, backend="polars").cast(dtype)
+    return series_of(name, cells, first).cast(dtype)

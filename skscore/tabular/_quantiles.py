@@ -105,6 +105,27 @@ class ParetoTail:
             base = np.maximum(1 + self.shape * excess, 0.0)
             return self.mass * base ** (-1 / self.shape)
 
+    def log_density(self, x: Array) -> Array:
+        """Return the log-density of values that lie beyond the edge.
+
+        Examples
+        --------
+        >>> tail = ParetoTail(edge=10.0, sign=1, mass=0.1, shape=0.5, scale=1.0)
+        >>> tail.log_density(np.array([10.0])).round(3)  # ln(mass/scale)
+        array([-2.303])
+        """
+        with np.errstate(over="ignore", divide="ignore"):
+            excess = self.sign * (x / self.scale - self.edge / self.scale)
+            if self.shape == 0:
+                log_fall = -excess
+            else:
+                base = np.maximum(1 + self.shape * excess, 0.0)
+                log_fall = -(1 + 1 / self.shape) * np.log(base)
+                # With ξ < 0 the tail has an end.
+                log_fall = np.where(base > 0, log_fall, -np.inf)
+            found: Array = np.log(self.mass) - np.log(self.scale) + log_fall
+            return found
+
 
 def fit_tail(values: Array, mass: Array, edge_mass: float, sign: int) -> ParetoTail | None:
     """Fit the tail of a column by the moments of the outer 5 % of its values.
@@ -163,6 +184,9 @@ class QuantileMap:
         Steps on which the values lie.
     lower_tail, upper_tail : ParetoTail or None
         What lies beyond the outermost values, None for nothing.
+    size : float
+        The number of rows; where their weights differ, of as many of one weight as tell as much,
+        (Σw)²/Σw².
 
     Examples
     --------
@@ -180,6 +204,7 @@ class QuantileMap:
     rounding: Rounding = Rounding()
     lower_tail: ParetoTail | None = None
     upper_tail: ParetoTail | None = None
+    size: float = 1.0
 
     @classmethod
     def fit(
@@ -216,7 +241,9 @@ class QuantileMap:
         # -0.0 and 0.0 are one value.
         values, inverse = np.unique(x + 0.0, return_inverse=True)
         w = np.ones(len(x)) if weights is None else weights
-        counts = w if (w == np.rint(w)).all() else np.ones(len(x))
+        whole = bool((w == np.rint(w)).all())
+        counts = w if whole else np.ones(len(x))
+        size = float(w.sum() if whole else w.sum() ** 2 / (w @ w))
         total = np.bincount(inverse, w)
         repeated = np.bincount(inverse, counts) > 1
         # Differences of cumulated sums would not reach 0 and 1 exactly.
@@ -236,7 +263,7 @@ class QuantileMap:
                 if not (repeated[outer].any() or outermost):
                     found[sign] = fit_tail(values, mass, float(beyond), sign)
         kept = _kept(total, repeated, max_stored_values)
-        return cls(values[kept], lower[kept], upper[kept], rounding, found[-1], found[1])
+        return cls(values[kept], lower[kept], upper[kept], rounding, found[-1], found[1], size)
 
     def intervals(self, x: Array) -> tuple[Array, Array]:
         """Return the interval of u in which each value lies, twice the same for a single value.

@@ -87,6 +87,8 @@ class TabularEncoder(MixedInput, TransformerMixin, BaseEstimator):
     ----------
     feature_groups_ : list of FeatureGroup
         Which features stand for what, in the order of the columns.
+    feature_columns_ : ndarray of int of shape (n_features_out_,)
+        The position of the column that each feature stands for.
     quantile_features_ : ndarray of bool of shape (n_features_out_,)
         The features that are Φ⁻¹ of a probability.
     n_features_in_ : int
@@ -244,6 +246,8 @@ class TabularEncoder(MixedInput, TransformerMixin, BaseEstimator):
             for codec, start in zip(codecs, self._starts, strict=False)
             for group in codec.groups(int(start))
         ]
+        widths = [codec.n_features for codec in codecs]
+        self.feature_columns_ = np.repeat(np.arange(len(codecs)), widths)
         self.quantile_features_ = np.concatenate([codec.is_quantile for codec in codecs])
         return self
 

@@ -30,6 +30,7 @@ from skscore._copying import LatestOriginal
 from skscore._even import EvenNormal
 from skscore._groups import FeatureGroup
 from skscore._inference import PART
+from skscore._log_densities import mean_and_error
 from skscore._selection import Latest, Selection
 from skscore._table_loss import EncodedRows, TableLoss
 from skscore._table_score import DRAWN, GIVEN, TableScore
@@ -42,13 +43,16 @@ from skscore._validation import (
     check_device,
     check_hidden_units,
     check_n_samples,
+    check_weights,
     collapse_duplicates,
     draw_seed,
     torch_generator,
 )
 from skscore.noise import LogNormalSigma, karras_sigmas
 from skscore.samplers import dpm_solver
-from skscore.tabular._conditions import Given, given_rows, missing_cells
+from skscore.tabular._conditions import given_rows
+from skscore.tabular._density import TableDensity
+from skscore.tabular._given import Given, missing_cells
 from skscore.tabular._tags import MixedInput
 from skscore.tabular.encoder import TabularEncoder
 
@@ -425,6 +429,106 @@ class TabularGenerator(MixedInput, BaseEstimator):
             f"{len(pending)} of {n_rows} rows break the constraints after {_MAX_ROUNDS} draws of "
             "each; use constraints that more of the data keep, or conditions."
         )
+
+    def score_samples(self, X: Any) -> Array:
+        r"""Return the log-density log p(x), of tables of numbers without missing cells.
+
+        With z_j = Φ⁻¹(F_j(x_j)), F_j the distribution function of a column and φ the standard
+        normal density,
+
+        .. math:: \log p(x) = \log p_z(z) + \sum_j \log \frac{F_j'(x_j)}{\varphi(z_j)}
+
+        where p_z, blurred by noise of 0.1, is got by the probability flow, with the exact
+        divergence up to 50 columns, and with 32 fixed random probes above; ``log_density_std_`` is
+        their error. F_j is straight between every k-th value of the training data, k = 2 n^(2/5)
+        for n rows: `sample` takes it straight between all values, and its slope there says how
+        close two neighbours happen to be.
+
+        Of a rounded column it is the density of the column with uniform noise in its steps: the
+        probability of a value over the width of the steps, for integers in steps of 1 the
+        probability itself. It is averaged over 8 points of each cell. Columns that do not vary are
+        left out.
+
+        An :class:`~skscore.exceptions.OverfittingWarning` says where the mean over 30 or more rows
+        lies more than half a nat a column below that by denoising errors.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,)
+            In nats, per unit of each column. -inf beyond the least and the largest value of a
+            column, unless it has a tail (``tails="pareto"``, and it is not rounded). That of a row
+            does not depend on the others.
+
+        Raises
+        ------
+        ValueError
+            If the table has columns of categories or dates, had or has missing cells, or has a
+            column that is not rounded and has a value of more than k rows: there is no density.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> X = np.random.RandomState(0).normal(5.0, 2.0, size=(500, 2))
+        >>> generator = TabularGenerator(max_steps=100, hidden_units=(32,), random_state=0).fit(X)
+        >>> generator.score_samples([[5.0, 5.0], [5.0, 50.0]]).round(0)  # -ln(2π 2²) = -3.2
+        array([ -3., -inf])
+        """
+        log_density, errors = self._density().log_density(X)
+        self.log_density_std_ = float(np.sqrt(np.square(errors).mean()))
+        return log_density
+
+    def held_out_nll(self, X: Any, sample_weight: Any = None) -> float:
+        """Estimate the mean of -log p(x) from denoising errors, without solving the flow [1]_.
+
+        The density is that of `score_samples`, with the same tables and units; of a rounded column
+        it is a bound from above, by one draw of the noise in its steps. With N(0, I) the Gaussian
+        of `skscore.likelihood.denoising_nll`. The noise is the same at every call, so models can be
+        compared by it. ``held_out_nll_std_`` is the standard error of the mean over rows.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows, best not seen in training.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        nll : float
+            In nats, per unit of each column; lower is better. Infinite if a row has the density 0;
+            ``tails="pareto"`` leaves fewer of these.
+
+        Raises
+        ------
+        ValueError
+            If the table has no density; see `score_samples`.
+
+        References
+        ----------
+        .. [1] X. Kong, R. Brekelmans and G. Ver Steeg, "Information-theoretic diffusion", ICLR
+           2023.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> X = np.random.RandomState(0).normal(5.0, 2.0, size=(500, 1))
+        >>> generator = TabularGenerator(max_steps=100, hidden_units=(32,), random_state=0).fit(X)
+        >>> round(generator.held_out_nll(X), 1)  # ln(2) + ln(2πe)/2 = 2.1
+        2.1
+        """
+        nll = self._density().nll(X)
+        mean, self.held_out_nll_std_ = mean_and_error(nll, check_weights(sample_weight, nll))
+        return mean
+
+    def _density(self) -> TableDensity:
+        check_is_fitted(self)
+        module = self.net_.module_ if hasattr(self, "net_") else None
+        return TableDensity(self.encoder_, module, (_SIGMA_MIN, _SIGMA_MAX))
 
     def _decode(self, z: Array, given: Given | None) -> Any:
         rows = self.encoder_.inverse_transform(z)

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skscore._validation import Array, RandomState, check_n_samples
 from skscore.tabular._cells import frame_kind
-from skscore.tabular._conditions import missing_cells
+from skscore.tabular._given import missing_cells
 from skscore.tabular._tags import MixedInput
 from skscore.tabular.generator import TabularGenerator
 
