@@ -35,7 +35,7 @@ from skscore._groups import (
 from skscore._independent_columns import IndependentColumns
 from skscore._latent import Latent
 from skscore._losses import RowLoss
-from skscore._table_loss import TableLoss
+from skscore._table_loss import LAW_OF_CONDITIONED, TableLoss
 from skscore._table_score import DRAWN, GIVEN, TableScore
 from skscore._threads import seeded_globally
 from skscore._typing import BlurredDensity, ScoreFn
@@ -47,7 +47,6 @@ __all__ = ["Categories"]
 
 # The law of ln σ in rows with given cells: their means have to be known at the largest σ already,
 # which are rare in that of the others.
-_LAW_OF_CONDITIONED = 0.0, 1.5
 
 
 class _Numbers(NamedTuple):
@@ -153,7 +152,7 @@ class Categories(Generation, Latent):
     def _table_loss(self, law: SigmaLaw) -> RowLoss:
         conditioned = law
         if isinstance(law, LogNormalSigma):
-            conditioned = LogNormalSigma(self.sigma_min_, self.sigma_max_, *_LAW_OF_CONDITIONED)
+            conditioned = LogNormalSigma(self.sigma_min_, self.sigma_max_, *LAW_OF_CONDITIONED)
         return TableLoss(law, self._groups_z(), conditioned)
 
     # What is drawn.

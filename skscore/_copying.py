@@ -14,7 +14,7 @@ improve. So the last validation is kept at which
 
 SE being the standard error of the difference of the two rates, or, more strictly, at which
 
-    rate <= max(rate of the training rows, least)
+    rate <= max(1.2 rate of the training rows, least)
 """
 
 import math
@@ -29,6 +29,7 @@ from skscore.metrics import Metric, copy_rate
 __all__ = ["LatestOriginal"]
 
 _TOLERANCE = 0.01
+_FACTOR = 1.2
 
 
 class LatestOriginal:
@@ -94,7 +95,7 @@ class LatestOriginal:
 
     def _limit(self, n_drawn: int) -> float:
         if self.least is not None:
-            return max(self.reference, self.least)
+            return max(_FACTOR * self.reference, self.least)
         variance = self.reference * (1 - self.reference)
         error = math.sqrt(variance * (1 / n_drawn + 1 / len(self.rows)))
         return self.reference + _TOLERANCE + 2 * error

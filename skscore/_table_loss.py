@@ -12,8 +12,9 @@ over its cells of
 
 each of which is 1 in the mean if nothing is known but the law of the column, at every σ for
 numbers and as σ → ∞ for categories. Half of the rows see some of their cells clean, each with a
-probability that is uniform over rows: these cells are given, and only the others count. So one
-network learns the score of the table and that of any columns given any others.
+probability whose logarithm is uniform over rows, so that few given cells are as common as many:
+these cells are given, and only the others count. So one network learns the score of the table and
+that of any columns given any others.
 """
 
 from collections.abc import Sequence
@@ -32,9 +33,12 @@ from skscore._typing import ScoreFn
 from skscore._validation import Array
 from skscore.noise import SigmaLaw, stratified_uniform
 
-__all__ = ["LEAST_PROBABILITY", "EncodedRows", "TableLoss"]
+__all__ = ["LAW_OF_CONDITIONED", "LEAST_PROBABILITY", "EncodedRows", "TableLoss"]
 
 _SHARE_CONDITIONED = 0.5
+# ln σ of rows with given cells. With the law of the others, whose largest σ are rare, the means
+# given some cells came out too near to those of all rows.
+LAW_OF_CONDITIONED = 1.0, 1.5
 _LEAST_ENTROPY = 0.01
 # Φ⁻¹ of it is -6.4.
 LEAST_PROBABILITY = 1e-10
@@ -177,7 +181,9 @@ class TableLoss(RowLoss):
         generator: torch.Generator,
     ) -> Tensor:
         n, device = len(absent), generator.device
-        rate = torch.rand(n, 1, generator=generator, device=device) * conditioned.to(device)
+        u = torch.rand(n, 1, generator=generator, device=device)
+        # From one column in all to all: the logarithm of the rate is uniform.
+        rate = (score_fn.n_columns + 1.0) ** (u - 1) * conditioned.to(device)
         draws = torch.rand(n, score_fn.n_columns, generator=generator, device=device)
         state = torch.where(draws < rate, GIVEN, DRAWN).to(absent.device)
         by_column = torch.zeros_like(state).index_add(1, score_fn.column, absent.to(state))

@@ -132,7 +132,7 @@ class TableScore(nn.Module):
         self.register_buffer("log_frequencies", torch.tensor(log_shares, dtype=torch.float32))
         self.n_columns = len(names)
         self.network = ResidualMLP(
-            d + self.n_columns + 2 * _N_WAVES * len(numeric),
+            2 * d + self.n_columns + 2 * _N_WAVES * len(numeric),
             len(numeric) + len(owner),
             hidden_units,
             sigma_conditioned=True,
@@ -161,13 +161,14 @@ class TableScore(nn.Module):
         d, spread = x.shape[1], (1 + sigma.square()).sqrt()
         state = torch.full_like(x[:, :1], DRAWN).expand(-1, self.n_columns)
         inputs = self._inputs(x, sigma, state)
-        waves = inputs[:, d + self.n_columns :].split(d, dim=1)
+        waves = inputs[:, 2 * d + self.n_columns :].split(d, dim=1)
         sines, cosines = waves[:_N_WAVES], waves[_N_WAVES:]
-        slopes = [torch.ones_like(x), torch.zeros_like(state)]
+        slopes = [torch.ones_like(x), torch.zeros_like(x), torch.zeros_like(state)]
         slopes += [2.0 ** (k + 1) * c for k, c in enumerate(cosines)]
         slopes += [-(2.0 ** (k + 1)) * s for k, s in enumerate(sines)]
         eye = torch.eye(d, dtype=x.dtype, device=x.device)
-        own = torch.cat([eye, torch.zeros_like(eye), eye.repeat(1, 2 * _N_WAVES)], dim=1)
+        nothing = torch.zeros(d, d + self.n_columns).to(eye)
+        own = torch.cat([eye, nothing, eye.repeat(1, 2 * _N_WAVES)], dim=1)
         tangents = own[:, None] * (torch.cat(slopes, dim=1) / spread)
         F, derivatives = self.network.along(inputs, sigma, tangents)
         diagonal = derivatives.diagonal(dim1=0, dim2=2)
@@ -195,13 +196,15 @@ class TableScore(nn.Module):
         return numbers, self._normalised(log_p)
 
     def _inputs(self, x: Tensor, sigma: Tensor, state: Tensor) -> Tensor:
-        of_feature = state[:, self.column]
-        spread = torch.where(
-            of_feature == GIVEN, self.scale, (self.scale.square() + sigma.square()).sqrt()
-        )
-        unit = torch.where(of_feature == ABSENT, 0.0, (x - self.mean) / spread)
-        waves = [2.0 ** (k + 1) * unit[:, self.numeric] for k in range(_N_WAVES)]
-        return torch.cat([unit, state, *(w.sin() for w in waves), *(w.cos() for w in waves)], dim=1)
+        of_feature, centred = state[:, self.column], x - self.mean
+        spread = (self.scale.square() + sigma.square()).sqrt()
+        # Apart, so that the layers need not learn from the state what a cell is worth.
+        blurred = torch.where(of_feature == DRAWN, centred / spread, 0.0)
+        given = torch.where(of_feature == GIVEN, centred / self.scale, 0.0)
+        numbers = (blurred + given)[:, self.numeric]
+        waves = [2.0 ** (k + 1) * numbers for k in range(_N_WAVES)]
+        parts = blurred, given, state, *(w.sin() for w in waves), *(w.cos() for w in waves)
+        return torch.cat(parts, dim=1)
 
     def _normalised(self, logits: Tensor) -> Tensor:
         """Return the log-softmax over the levels of each category."""

@@ -31,8 +31,8 @@ from skscore._even import EvenNormal
 from skscore._groups import FeatureGroup
 from skscore._inference import PART
 from skscore._log_densities import mean_and_error
-from skscore._selection import Latest, Selection
-from skscore._table_loss import EncodedRows, TableLoss
+from skscore._selection import Latest, LowestLoss, Selection
+from skscore._table_loss import LAW_OF_CONDITIONED, EncodedRows, TableLoss
 from skscore._table_score import DRAWN, GIVEN, TableScore
 from skscore._threads import seeded_globally
 from skscore._training import TrainingPlan, train
@@ -53,6 +53,7 @@ from skscore.samplers import dpm_solver
 from skscore.tabular._conditions import given_rows
 from skscore.tabular._density import TableDensity
 from skscore.tabular._given import Given, missing_cells
+from skscore.tabular._gower import GowerPoints
 from skscore.tabular._tags import MixedInput
 from skscore.tabular.encoder import TabularEncoder
 
@@ -60,11 +61,9 @@ __all__ = ["TabularGenerator"]
 
 _SIGMA_MIN, _SIGMA_MAX = 0.1, 10.0
 _LAW = -1.2, 1.2
-# With the law of the others, whose largest σ are rare, the means given some cells came out too near
-# to those of all rows.
-_LAW_OF_CONDITIONED = 0.0, 1.5
 _WATCH_STEPS, _WATCHED_DRAWS, _WATCHED_ROWS_MAX = 16, 1000, 10_000
 # Small tables are copied within a few hundred steps.
+_LEAST_SPLIT = 10
 _N_VALIDATIONS, _PATIENCE, _LEAST_COPY_RATE = 50, 6.0, 0.02
 _WATCHED_LOSSES = 1024
 _MAX_ROUNDS = 50
@@ -101,11 +100,15 @@ class TabularGenerator(MixedInput, BaseEstimator):
         Rows in a batch.
     lr : float, default=3e-3
         Largest learning rate; it warms up and falls along a cosine.
-    early_stopping : bool, default=True
-        Whether the last weights are kept whose samples copy single training rows (see
-        `skscore.metrics.copy_rate`) no more often than these copy each other, or than 2 %, and
-        training ends when they do. Not looked at above 10 000 rows, nor in tables of categories
-        alone.
+    early_stopping : bool or {"copy_rate", "loss"}, default=True
+        When training ends before ``max_steps``, and which weights are kept. "copy_rate", or True:
+        those of the last validation whose samples copy single training rows (see
+        `skscore.metrics.copy_rate`) at most 1.2 times as often as these copy each other, or 2 %;
+        not looked at above 10 000 rows, nor in tables of categories alone. "loss": those with the
+        lowest loss on rows held out, which comes earlier and is best where the law of single cells
+        matters, as for intervals. False: the last.
+    validation_fraction : float, default=0.1
+        Share of the rows held out for ``early_stopping="loss"``.
     n_sampling_steps : int, default=32
         Evaluations of the network for a row.
     initial_noise : {"sobol", "independent"}, default="sobol"
@@ -180,7 +183,8 @@ class TabularGenerator(MixedInput, BaseEstimator):
         "max_steps": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "lr": [Interval(Real, 0, None, closed="neither")],
-        "early_stopping": ["boolean"],
+        "early_stopping": ["boolean", StrOptions({"copy_rate", "loss"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_sampling_steps": [Interval(Integral, 2, None, closed="left")],
         "initial_noise": [StrOptions({"sobol", "independent"})],
         "device": [str, torch.device],
@@ -201,7 +205,8 @@ class TabularGenerator(MixedInput, BaseEstimator):
         max_steps: int | str = "auto",
         batch_size: int = 256,
         lr: float = 3e-3,
-        early_stopping: bool = True,
+        early_stopping: bool | str = True,
+        validation_fraction: float = 0.1,
         n_sampling_steps: int = 32,
         initial_noise: str = "sobol",
         device: str | torch.device = "cpu",
@@ -219,6 +224,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
         self.batch_size = batch_size
         self.lr = lr
         self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
         self.n_sampling_steps = n_sampling_steps
         self.initial_noise = initial_noise
         self.device = device
@@ -272,7 +278,8 @@ class TabularGenerator(MixedInput, BaseEstimator):
             gone, labels = missing_cells(X), self.encoder_.columns_
             groups = _completed(groups, lower, upper, lambda c: gone[:, labels.index(c)])
         both, weights = collapse_duplicates(np.hstack([lower, upper]), weights.astype(np.float64))
-        self._train(groups, both[:, :d], both[:, d:], weights, seed, device)
+        selection = self._selection(X, weights, seed)
+        self._train(groups, both[:, :d], both[:, d:], weights, seed, device, selection)
         return self
 
     def _train(
@@ -283,14 +290,19 @@ class TabularGenerator(MixedInput, BaseEstimator):
         weights: Array,
         seed: int,
         device: torch.device,
+        selection: Selection,
     ) -> None:
         is_quantile = self.encoder_.quantile_features_
-        rows = EncodedRows.between(lower, upper, is_quantile, device, weights)
+        kept, index = self._split(len(lower), seed)
+        rows = EncodedRows.between(lower[kept], upper[kept], is_quantile, device, weights[kept])
+        held_out = EncodedRows.between(lower, upper, is_quantile, device)
         with seeded_globally(seed, alone=True):
             module = TableScore(groups, self._hidden_units(len(lower)))
-        index = np.linspace(0, len(lower) - 1, min(len(lower), _WATCHED_LOSSES)).astype(int)
         generator = torch_generator(seed, device)
-        watched = rows.smoothed(torch.tensor(index, device=device), generator)
+        watched = Rows(
+            held_out.smoothed(torch.tensor(index, device=device), generator),
+            torch.tensor(weights[index] / weights[index].mean(), dtype=torch.float32).to(device),
+        )
         law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *_LAW)
         plan = TrainingPlan(
             max_steps=self._max_steps(len(lower)),
@@ -303,12 +315,9 @@ class TabularGenerator(MixedInput, BaseEstimator):
             noise_name="the noise levels of tables",
             n_validations=_N_VALIDATIONS,
         )
-        selection = self._selection(lower, upper, weights, seed)
-        conditioned_law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *_LAW_OF_CONDITIONED)
+        conditioned_law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *LAW_OF_CONDITIONED)
         loss = TableLoss(law, groups, conditioned_law).to(device)
-        trained = train(
-            module.to(device), loss, rows, Rows(watched, rows.weights[index]), plan, selection
-        )
+        trained = train(module.to(device), loss, rows, watched, plan, selection)
         trained.net.module_.double().requires_grad_(requires_grad=False)
         self.net_ = trained.net
         self.n_steps_, self.best_step_ = trained.n_steps, trained.best_step
@@ -326,42 +335,42 @@ class TabularGenerator(MixedInput, BaseEstimator):
             return int(self.max_steps)
         return int(np.clip(8000 * (n_rows / 1000) ** (1 / 3), 3000, 40_000))
 
-    def _selection(self, lower: Array, upper: Array, weights: Array, seed: int) -> Selection:
-        if not self.early_stopping or not 3 <= len(lower) <= _WATCHED_ROWS_MAX:
+    def _split(self, n: int, seed: int) -> tuple[Array, Array]:
+        """Return the rows to train on and those to take losses of."""
+        if self.early_stopping != "loss" or n < _LEAST_SPLIT:
+            return np.arange(n), np.linspace(0, n - 1, min(n, _WATCHED_LOSSES)).astype(int)
+        order = np.random.RandomState(seed % 2**32).permutation(n)
+        n_held_out = int(np.clip(round(self.validation_fraction * n), 1, n - 1))
+        return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+
+    def _selection(self, X: Any, weights: Array, seed: int) -> Selection:
+        n = len(weights)
+        if self.early_stopping == "loss" and n >= _LEAST_SPLIT:
+            return LowestLoss()
+        if self.early_stopping not in (True, "copy_rate") or not 3 <= n <= _WATCHED_ROWS_MAX:
             return Latest()
         if not self.encoder_.quantile_features_.any():
             return Latest()  # of labels alone, new rows of the same law are often equal to old ones
         share_repeated = float(weights[weights > 1].sum() / weights.sum())
+        points = GowerPoints(self.encoder_, X)
         return LatestOriginal(
-            self._middle(lower, upper),
-            lambda m: self._draw_watched(m, seed),
+            np.unique(points(X), axis=0),
+            lambda m: self._draw_watched(m, seed, points),
             share_repeated,
             metric="cityblock",
             least=_LEAST_COPY_RATE,
             patience=_PATIENCE,
         )
 
-    def _draw_watched(self, module: Any, seed: int) -> Array:
+    def _draw_watched(self, module: Any, seed: int, points: GowerPoints) -> Array:
         """Draw rows from the network in training, alike every time but for its weights."""
         generator = torch_generator(seed, module.mean.device)
         with torch.no_grad():
-            x = _start(module, EvenNormal(len(module.mean), generator).draw(_WATCHED_DRAWS)).float()
+            noise = EvenNormal(len(module.mean), generator).draw(_WATCHED_DRAWS).float()
             sigmas = karras_sigmas(_SIGMA_MAX, _SIGMA_MIN, _WATCH_STEPS).float()
-            z = dpm_solver(module, x, sigmas)
+            z = dpm_solver(module, _start(module, noise), sigmas)
             z = module.encode_levels(z, module.levels_of(z)).double().cpu().numpy()
-        if not np.isfinite(z).all():
-            return z
-        # A repeated value is a range of z: without this step a copied row would not be equal.
-        return self._middle(*self.encoder_.intervals(self.encoder_.inverse_transform(z)))
-
-    def _middle(self, lower: Array, upper: Array) -> Array:
-        """Return encoded rows for Gower's distance: numbers as ranks in [0, 1], other codes halved.
-
-        A number is in the middle of its interval, one that is absent is 1/2.
-        """
-        middle: Array = (lower + upper) / 2
-        features = self.encoder_.quantile_features_
-        return np.where(features, np.nan_to_num(middle, nan=0.5), np.nan_to_num(middle) / 2)
+        return points(self.encoder_.inverse_transform(z)) if np.isfinite(z).all() else z
 
     def sample(
         self,
@@ -572,13 +581,14 @@ class TabularGenerator(MixedInput, BaseEstimator):
         clean: Tensor | None,
         generator: torch.Generator,
     ) -> Tensor:
-        x = _start(module, noise)
+        is_given = None
         if state is not None and clean is not None:
             filler = PART - len(state)
             state = torch.cat([state, state[-1:].expand(filler, -1)])
             clean = torch.cat([clean, clean[-1:].expand(filler, -1)])
             is_given = state[:, module.column] == GIVEN
-            x = torch.where(is_given, clean, x)
+        with torch.no_grad():
+            x = _start(module, noise, state, clean)
 
         def score_fn(x: Tensor, sigma: Tensor) -> Tensor:
             score: Tensor = module(x, sigma, state)
@@ -590,7 +600,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
             # The last state is the mean, between the codes of levels that are still open.
             _, log_p = module.parts(states[-2], sigmas[-1].expand(PART, 1), state)
             z = module.encode_levels(states[-1], module.draw_levels(log_p, generator))
-        return z if state is None or clean is None else torch.where(is_given, clean, z)
+        return z if is_given is None else torch.where(is_given, clean, z)
 
     def _given_tensors(
         self, given: Given, module: TableScore, seed: int, device: torch.device
@@ -614,9 +624,28 @@ def _independent(n_rows: int, d: int, generator: torch.Generator) -> Tensor:
     )
 
 
-def _start(module: TableScore, noise: Tensor) -> Tensor:
-    """Return the Gaussian of independent features that has the moments of the blurred ones."""
-    return module.mean + noise * (module.scale.double().square() + _SIGMA_MAX**2).sqrt()
+def _start(
+    module: TableScore, noise: Tensor, state: Tensor | None = None, clean: Tensor | None = None
+) -> Tensor:
+    r"""Return where rows start, at the largest noise level, σ.
+
+    There a row has nearly the law N(m, Σ + σ²I), whose denoiser is m + A(x - m), A = Σ/(Σ + σ²).
+    With D the denoised μ ± σε, the mean of both is m and half their difference Aσε, and
+
+        m + σ (I - A)^(-1/2) ε = m + σε + ½ Aσε + O(A²).
+
+    Without it, columns that are much alike, or far from their mean by what is given, would end up
+    too near to the mean of all rows.
+    """
+    sigma = noise.new_full((len(noise), 1), _SIGMA_MAX)
+    is_given = None if state is None else state[:, module.column] == GIVEN
+    ends = []
+    for sign in (1, -1):
+        x = module.mean + sign * _SIGMA_MAX * noise
+        x = x if is_given is None or clean is None else torch.where(is_given, clean, x)
+        ends.append(module.denoise(x.to(noise), sigma, state))
+    x = (ends[0] + ends[1]) / 2 + _SIGMA_MAX * noise + (ends[0] - ends[1]) / 4
+    return x if is_given is None or clean is None else torch.where(is_given, clean, x)
 
 
 def _kept(rows: Any, checks: Sequence[Callable[[Any], Any]]) -> Array:

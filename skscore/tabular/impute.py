@@ -37,7 +37,9 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
     n_draws : int, default=20
         Draws of a row for ``strategy="mean"``.
     generator : TabularGenerator or None, default=None
-        What is fitted, as a clone with ``missing="complete"``. None is ``TabularGenerator()``.
+        What is fitted, as a clone with ``missing="complete"`` and ``initial_noise="independent"``,
+        since Rubin's rules take draws to be. None is ``TabularGenerator(early_stopping="loss")``:
+        trained on until samples are best, draws of a cell lie too near to each other.
     random_state : int, RandomState or None, default=None
         Seed of the fit and of the draws. An int gives the same draws at each call.
 
@@ -107,8 +109,11 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
             If a parameter or the table is out of its range; see `TabularGenerator.fit`.
         """
         self._validate_params()
-        generator = TabularGenerator() if self.generator is None else clone(self.generator)
-        generator.set_params(missing="complete")
+        if self.generator is None:
+            generator = TabularGenerator(early_stopping="loss")
+        else:
+            generator = clone(self.generator)
+        generator.set_params(missing="complete", initial_noise="independent")
         if generator.random_state is None:
             generator.set_params(random_state=self.random_state)
         self.generator_ = generator.fit(X, sample_weight=sample_weight)
