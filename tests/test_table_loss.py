@@ -1,5 +1,7 @@
 """The loss of tables, and rows that are drawn afresh in their intervals."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
