@@ -14,7 +14,11 @@ improve. So the last validation is kept at which
 
 SE being the standard error of the difference of the two rates, or, more strictly, at which
 
-    rate <= max(1.2 rate of the training rows, least)
+    rate <= max(1.2 r, r + 2 SE', least)
+
+with SE' the standard error of the rate of the generated rows, were it r, and r the rate of the
+training rows, or that of the first two validations if it is more: what is hardly trained copies
+nothing but by chance, and the rate of few training rows has an error of its own.
 """
 
 import math
@@ -30,6 +34,7 @@ __all__ = ["LatestOriginal"]
 
 _TOLERANCE = 0.01
 _FACTOR = 1.2
+_N_FIRST = 2
 
 
 class LatestOriginal:
@@ -94,8 +99,11 @@ class LatestOriginal:
         return False
 
     def _limit(self, n_drawn: int) -> float:
+        r = self.reference
         if self.least is not None:
-            return max(_FACTOR * self.reference, self.least)
-        variance = self.reference * (1 - self.reference)
+            r = max(r, float(np.mean(self.rates[:_N_FIRST])))
+            error = math.sqrt(r * (1 - r) / n_drawn)
+            return max(_FACTOR * r, r + 2 * error, self.least)
+        variance = r * (1 - r)
         error = math.sqrt(variance * (1 / n_drawn + 1 / len(self.rows)))
-        return self.reference + _TOLERANCE + 2 * error
+        return r + _TOLERANCE + 2 * error

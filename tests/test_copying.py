@@ -104,3 +104,23 @@ def test_samples_that_are_not_finite_are_never_kept(value):
     assert found == [False, True, True, False]
     assert selection.kept == pytest.approx(0.01)
     np.testing.assert_allclose(selection.rates, [np.nan, 0.9, 0.01, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("n_copies", "improves"),
+    [
+        # 1.2 times the rate by chance of the first two, of which the second is past the floor.
+        ([0, 0, 20, 21], [True, True, True, False]),
+        ([100, 100, 124, 130], [True, True, True, False]),
+    ],
+)
+def test_the_strict_limit_is_of_the_first_validations_or_the_floor(n_copies, improves):
+    selection = LatestOriginal(np.eye(50), lambda m: strict_draws(m), least=0.02, patience=6.0)
+    assert selection.reference == 0
+    assert selection.patience == 6.0
+    assert [selection.improves(m, NO_LOSSES) for m in n_copies] == improves
+
+
+def strict_draws(n_copies):
+    """As `draws`, of rows none of which is near another."""
+    return np.vstack([np.eye(50)[np.arange(n_copies) % 50], np.full((1000 - n_copies, 50), 9.0)])

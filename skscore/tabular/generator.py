@@ -103,7 +103,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
     early_stopping : bool or {"copy_rate", "loss"}, default=True
         When training ends before ``max_steps``, and which weights are kept. "copy_rate", or True:
         those of the last validation whose samples copy single training rows (see
-        `skscore.metrics.copy_rate`) at most 1.2 times as often as these copy each other, or 2 %;
+        `skscore.metrics.copy_rate`) not clearly more often than these copy each other, or 2 %;
         not looked at above 10 000 rows, nor in tables of categories alone. "loss": those with the
         lowest loss on rows held out, which comes earlier and is best where the law of single cells
         matters, as for intervals. False: the last.
@@ -581,12 +581,10 @@ class TabularGenerator(MixedInput, BaseEstimator):
         clean: Tensor | None,
         generator: torch.Generator,
     ) -> Tensor:
-        is_given = None
         if state is not None and clean is not None:
             filler = PART - len(state)
             state = torch.cat([state, state[-1:].expand(filler, -1)])
             clean = torch.cat([clean, clean[-1:].expand(filler, -1)])
-            is_given = state[:, module.column] == GIVEN
         with torch.no_grad():
             x = _start(module, noise, state, clean)
 
@@ -600,7 +598,9 @@ class TabularGenerator(MixedInput, BaseEstimator):
             # The last state is the mean, between the codes of levels that are still open.
             _, log_p = module.parts(states[-2], sigmas[-1].expand(PART, 1), state)
             z = module.encode_levels(states[-1], module.draw_levels(log_p, generator))
-        return z if is_given is None else torch.where(is_given, clean, z)
+        if state is None or clean is None:
+            return z
+        return torch.where(state[:, module.column] == GIVEN, clean, z)
 
     def _given_tensors(
         self, given: Given, module: TableScore, seed: int, device: torch.device
@@ -638,14 +638,17 @@ def _start(
     too near to the mean of all rows.
     """
     sigma = noise.new_full((len(noise), 1), _SIGMA_MAX)
-    is_given = None if state is None else state[:, module.column] == GIVEN
-    ends = []
-    for sign in (1, -1):
-        x = module.mean + sign * _SIGMA_MAX * noise
-        x = x if is_given is None or clean is None else torch.where(is_given, clean, x)
-        ends.append(module.denoise(x.to(noise), sigma, state))
-    x = (ends[0] + ends[1]) / 2 + _SIGMA_MAX * noise + (ends[0] - ends[1]) / 4
-    return x if is_given is None or clean is None else torch.where(is_given, clean, x)
+
+    def with_given(x: Tensor) -> Tensor:
+        if state is None or clean is None:
+            return x
+        return torch.where(state[:, module.column] == GIVEN, clean, x)
+
+    blur = _SIGMA_MAX * noise
+    one, other = (
+        module.denoise(with_given((module.mean + y).to(noise)), sigma, state) for y in (blur, -blur)
+    )
+    return with_given((one + other) / 2 + blur + (one - other) / 4)
 
 
 def _kept(rows: Any, checks: Sequence[Callable[[Any], Any]]) -> Array:
