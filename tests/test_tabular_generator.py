@@ -5,12 +5,13 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skscore.tabular.generator import TabularGenerator
+from skscore.tabular.generator import TabularGenerator, _start
 
 # So few steps leave the network at the exact score of independent columns, near enough.
 QUICK = {"max_steps": 2, "hidden_units": (8,), "random_state": 0}
@@ -259,3 +260,60 @@ def test_what_scikit_learn_asks_of_an_estimator(fitted):
     pd.testing.assert_frame_equal(again.sample(4, random_state=0), fitted.sample(4, random_state=0))
     assert fitted.n_features_in_ == 7
     assert fitted.feature_names_in_.tolist() == table().columns.tolist()
+
+
+class ExactScore:
+    """The denoiser of N(m, Σ), as a TableScore without states."""
+
+    def __init__(self, m, covariance):
+        self.m, self.mean = m, torch.zeros(len(m), dtype=torch.float64)
+        self.covariance = covariance
+
+    def denoise(self, x, sigma, state):
+        blurred = self.covariance + sigma[0].square() * torch.eye(len(self.m))
+        gain = torch.linalg.solve(blurred, self.covariance)
+        return self.m + (x - self.m) @ gain
+
+
+def test_rows_start_from_the_blurred_law_of_columns_that_are_much_alike():
+    d, n = 30, 20_000
+    m = torch.linspace(-1, 1, d, dtype=torch.float64)
+    covariance = 0.9 * torch.ones(d, d, dtype=torch.float64) + 0.1 * torch.eye(d)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(n, d, generator=generator, dtype=torch.float64)
+    x = _start(ExactScore(m, covariance), noise)
+    # Along the direction of all columns at once the variance is λ + σ², λ = 27.1, σ = 10; within
+    # what the second order leaves out and four standard errors.
+    along = x.sum(1) / d**0.5
+    expected = (27.1 + 100) ** 0.5
+    assert along.std().item() == pytest.approx(expected, rel=0.03 + 4 / (2 * n) ** 0.5)
+    across = (x - x.mean(1, keepdim=True)) * (d / (d - 1)) ** 0.5
+    assert across.std().item() == pytest.approx(100.1**0.5, rel=0.01)
+    # The mean of all rows is got but for the share of it that the prior mean, 0, keeps.
+    assert (x.mean(0) - m).abs().max() < 4 * expected / n**0.5 + 0.25 * m.abs().max()
+
+
+def test_held_out_rows_end_the_training_by_their_loss():
+    df = table(300)[["sex", "height", "weight"]]
+    options = {"max_steps": 600, "hidden_units": (64, 64), "random_state": 0}
+    generator = TabularGenerator(early_stopping="loss", **options).fit(df)
+    curve = generator.validation_curve_
+    assert generator.best_step_ == curve[curve[:, 1].argmin(), 0]
+    assert np.isnan(generator.copy_rate_)
+    few = TabularGenerator(early_stopping="loss", **QUICK).fit(df.iloc[:5])
+    assert few.sample(3, random_state=0).shape == (3, 3)
+    last = TabularGenerator(early_stopping=False, **QUICK).fit(df)
+    assert last.best_step_ == last.n_steps_ == 2
+
+
+def test_independent_rows_have_the_spread_that_even_ones_lack():
+    df = table()[["sex"]]
+    spread = {}
+    for kind in ("sobol", "independent"):
+        generator = TabularGenerator(initial_noise=kind, **QUICK).fit(df)
+        shares = [(generator.sample(256, random_state=s)["sex"] == "m").mean() for s in range(40)]
+        spread[kind] = np.std(shares)
+    p = (df["sex"] == "m").mean()
+    expected = (p * (1 - p) / 256) ** 0.5
+    assert spread["independent"] == pytest.approx(expected, rel=4 / 80**0.5)
+    assert spread["sobol"] < spread["independent"]
