@@ -36,7 +36,7 @@ from skscore._independent_columns import IndependentColumns
 from skscore._latent import Latent
 from skscore._losses import RowLoss
 from skscore._table_loss import LAW_OF_CONDITIONED, TableLoss
-from skscore._table_score import DRAWN, GIVEN, TableScore
+from skscore._table_score import DRAWN, GIVEN, TableScore, denoise_mirrored
 from skscore._threads import seeded_globally
 from skscore._typing import BlurredDensity, ScoreFn
 from skscore._validation import Array
@@ -182,6 +182,12 @@ class Categories(Generation, Latent):
 
             guided = score_fn if guidance is None else self._guided(score_fn, guidance)
             last = _LastRead(guided, len(x))
+            if known.any():
+                # The means given some cells may be far from those of all rows.
+                sigma_max = torch.full_like(x[:, :1], self.sigma_max_)
+                mean = module.mean.to(x)
+                sides = denoise_mirrored(module, x - mean, sigma_max, state, clean)
+                x = torch.where(known, clean, x + (sides[0] + sides[1]) / 2 - mean)
             states = solve(last, x, generator, all_states=all_states)
             end = self._finite(states[-1] if all_states else states)
             read, sigma = last.place or (end, torch.full_like(end[:, :1], self.sigma_min_))

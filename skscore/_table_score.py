@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from skscore._groups import FeatureGroup
 from skscore.networks import ResidualMLP
 
-__all__ = ["ABSENT", "DRAWN", "GIVEN", "TableScore"]
+__all__ = ["ABSENT", "DRAWN", "GIVEN", "TableScore", "denoise_mirrored"]
 
 # States of a cell.
 ABSENT, DRAWN, GIVEN = -1.0, 0.0, 1.0
@@ -256,3 +256,24 @@ class TableScore(nn.Module):
         """Return rows (n, d) with the codes of levels (n, n_categories) in place of theirs."""
         chosen = x.new_zeros(len(x), len(self.owner)).scatter_(1, levels, 1.0)
         return self._with_codes(x.clone(), chosen)
+
+
+def denoise_mirrored(
+    module: TableScore,
+    y: Tensor,
+    sigma: Tensor,
+    state: Tensor | None = None,
+    clean: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return the denoised μ + y and μ - y, given the cells of clean rows that states say.
+
+    At a level at which the blurred law is nearly Gaussian, their mean is that of the rows.
+    """
+
+    def denoised(y: Tensor) -> Tensor:
+        x = (module.mean + y).to(y)
+        if state is not None and clean is not None:
+            x = torch.where(state[:, module.column] == GIVEN, clean, x)
+        return module.denoise(x, sigma, state)
+
+    return denoised(y), denoised(-y)

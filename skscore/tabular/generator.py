@@ -33,7 +33,7 @@ from skscore._inference import PART
 from skscore._log_densities import mean_and_error
 from skscore._selection import Latest, LowestLoss, Selection
 from skscore._table_loss import LAW_OF_CONDITIONED, EncodedRows, TableLoss
-from skscore._table_score import DRAWN, GIVEN, TableScore
+from skscore._table_score import DRAWN, GIVEN, TableScore, denoise_mirrored
 from skscore._threads import seeded_globally
 from skscore._training import TrainingPlan, train
 from skscore._validation import (
@@ -64,7 +64,7 @@ _LAW = -1.2, 1.2
 _WATCH_STEPS, _WATCHED_DRAWS, _WATCHED_ROWS_MAX = 16, 1000, 10_000
 # Small tables are copied within a few hundred steps.
 _LEAST_SPLIT = 10
-_N_VALIDATIONS, _PATIENCE, _LEAST_COPY_RATE = 50, 6.0, 0.02
+_N_VALIDATIONS, _STEPS_BETWEEN, _PATIENCE, _LEAST_COPY_RATE = 50, 60, 6.0, 0.02
 _WATCHED_LOSSES = 1024
 _MAX_ROUNDS = 50
 _SCRAMBLING = 2**32 - 1  # no block of rows has this number
@@ -304,8 +304,9 @@ class TabularGenerator(MixedInput, BaseEstimator):
             torch.tensor(weights[index] / weights[index].mean(), dtype=torch.float32).to(device),
         )
         law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *_LAW)
+        max_steps = self._max_steps(len(lower))
         plan = TrainingPlan(
-            max_steps=self._max_steps(len(lower)),
+            max_steps=max_steps,
             batch_size=self.batch_size,
             lr=self.lr,
             optimizer="adamw",
@@ -313,7 +314,8 @@ class TabularGenerator(MixedInput, BaseEstimator):
             verbose=bool(self.verbose),
             seed=seed,
             noise_name="the noise levels of tables",
-            n_validations=_N_VALIDATIONS,
+            # Of a short training more would cost more than it does.
+            n_validations=int(np.clip(max_steps // _STEPS_BETWEEN, 5, _N_VALIDATIONS)),
         )
         conditioned_law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *LAW_OF_CONDITIONED)
         loss = TableLoss(law, groups, conditioned_law).to(device)
@@ -638,17 +640,12 @@ def _start(
     too near to the mean of all rows.
     """
     sigma = noise.new_full((len(noise), 1), _SIGMA_MAX)
-
-    def with_given(x: Tensor) -> Tensor:
-        if state is None or clean is None:
-            return x
-        return torch.where(state[:, module.column] == GIVEN, clean, x)
-
     blur = _SIGMA_MAX * noise
-    one, other = (
-        module.denoise(with_given((module.mean + y).to(noise)), sigma, state) for y in (blur, -blur)
-    )
-    return with_given((one + other) / 2 + blur + (one - other) / 4)
+    one, other = denoise_mirrored(module, blur, sigma, state, clean)
+    x = (one + other) / 2 + blur + (one - other) / 4
+    if state is None or clean is None:
+        return x
+    return torch.where(state[:, module.column] == GIVEN, clean, x)
 
 
 def _kept(rows: Any, checks: Sequence[Callable[[Any], Any]]) -> Array:
