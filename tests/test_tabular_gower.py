@@ -1,3 +1,6 @@
+from datetime import date
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,3 +63,31 @@ def test_fresh_rows_copy_training_rows_as_often_as_these_each_other(n_columns):
         reference = copy_rate(train, train, exclude_self=True, metric="cityblock")
         excess.append(copy_rate(fresh, train, metric="cityblock") - reference)
     assert abs(np.mean(excess)) < 4 * np.std(excess, ddof=1) / np.sqrt(len(excess))
+
+
+def test_levels_in_an_order_go_by_their_ranks():
+    sizes = pd.CategoricalDtype(["small", "middle", "large"], ordered=True)
+    X = pd.DataFrame({"size": pd.Series(["small", "large", "middle", "small"], dtype=sizes)})
+    found = points(X)(X)[:, 0]
+    assert found[0] == found[3] == 0
+    assert found[1] == 1
+    assert 0 < found[2] < 1
+
+
+def test_every_kind_of_column_has_a_place():
+    X = pd.DataFrame(
+        {
+            "flag": [True, False, True, True],
+            "count": pd.array([1, None, 3, 3], dtype="Int64"),
+            "wait": pd.to_timedelta([1, 2, 3, 5], unit="h"),
+            "name": ["a", "b", None, "a"],
+            "code": [2**50, 2**50 + 8, 5, 6],
+            "price": np.array([Decimal("1.5"), None, Decimal("2"), Decimal("4")], dtype=object),
+            "born": [date(2000, 1, 1), date(2001, 1, 1), None, date(2000, 6, 1)],
+        }
+    )
+    found = points(X)(X)
+    assert found.shape[0] == 4
+    assert np.isfinite(found).all()
+    assert found.min() >= 0
+    assert found.max() <= 1
