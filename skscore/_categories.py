@@ -45,9 +45,6 @@ from skscore.noise import LogNormalSigma, NoiseProcess, SigmaLaw
 
 __all__ = ["Categories"]
 
-# The law of ln σ in rows with given cells: their means have to be known at the largest σ already,
-# which are rare in that of the others.
-
 
 class _Numbers(NamedTuple):
     """An option of which all other values are for numbers alone, and why they are."""

@@ -33,7 +33,7 @@ from skscore._typing import ScoreFn
 from skscore._validation import Array
 from skscore.noise import SigmaLaw, stratified_uniform
 
-__all__ = ["LAW_OF_CONDITIONED", "LEAST_PROBABILITY", "EncodedRows", "TableLoss"]
+__all__ = ["LAW_OF_CONDITIONED", "EncodedRows", "TableLoss"]
 
 _SHARE_CONDITIONED = 0.5
 # ln σ of rows with given cells. With the law of the others, whose largest σ are rare, the means
@@ -41,7 +41,7 @@ _SHARE_CONDITIONED = 0.5
 LAW_OF_CONDITIONED = 1.0, 1.5
 _LEAST_ENTROPY = 0.01
 # Φ⁻¹ of it is -6.4.
-LEAST_PROBABILITY = 1e-10
+_LEAST_PROBABILITY = 1e-10
 
 
 @dataclass
@@ -89,7 +89,7 @@ class EncodedRows(Rows):
             lower, upper = values[:, self.is_quantile], self.upper[index][:, self.is_quantile]
             V = torch.rand(lower.shape, generator=generator, device=generator.device)
             u = lower + V.to(lower) * (upper - lower)
-            u = u.clamp(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+            u = u.clamp(_LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
             found[:, self.is_quantile] = torch.special.ndtri(u).to(found)
         return found
 

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from skscore._groups import FeatureGroup
 from skscore.networks import ResidualMLP
 
-__all__ = ["ABSENT", "DRAWN", "GIVEN", "TableScore", "denoise_mirrored"]
+__all__ = ["ABSENT", "DRAWN", "GIVEN", "TableScore", "denoise_mirrored", "put_given"]
 
 # States of a cell.
 ABSENT, DRAWN, GIVEN = -1.0, 0.0, 1.0
@@ -258,6 +258,13 @@ class TableScore(nn.Module):
         return self._with_codes(x.clone(), chosen)
 
 
+def put_given(module: TableScore, x: Tensor, state: Tensor | None, clean: Tensor | None) -> Tensor:
+    """Return rows with the cells of clean ones where states say that they are given."""
+    if state is None or clean is None:
+        return x
+    return torch.where(state[:, module.column] == GIVEN, clean, x)
+
+
 def denoise_mirrored(
     module: TableScore,
     y: Tensor,
@@ -271,9 +278,7 @@ def denoise_mirrored(
     """
 
     def denoised(y: Tensor) -> Tensor:
-        x = (module.mean + y).to(y)
-        if state is not None and clean is not None:
-            x = torch.where(state[:, module.column] == GIVEN, clean, x)
+        x = put_given(module, (module.mean + y).to(y), state, clean)
         return module.denoise(x, sigma, state)
 
     return denoised(y), denoised(-y)

@@ -33,7 +33,7 @@ from skscore._inference import PART
 from skscore._log_densities import mean_and_error
 from skscore._selection import Latest, LowestLoss, Selection
 from skscore._table_loss import LAW_OF_CONDITIONED, EncodedRows, TableLoss
-from skscore._table_score import DRAWN, GIVEN, TableScore, denoise_mirrored
+from skscore._table_score import DRAWN, GIVEN, TableScore, denoise_mirrored, put_given
 from skscore._threads import seeded_globally
 from skscore._training import TrainingPlan, train
 from skscore._validation import (
@@ -600,9 +600,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
             # The last state is the mean, between the codes of levels that are still open.
             _, log_p = module.parts(states[-2], sigmas[-1].expand(PART, 1), state)
             z = module.encode_levels(states[-1], module.draw_levels(log_p, generator))
-        if state is None or clean is None:
-            return z
-        return torch.where(state[:, module.column] == GIVEN, clean, z)
+        return put_given(module, z, state, clean)
 
     def _given_tensors(
         self, given: Given, module: TableScore, seed: int, device: torch.device
@@ -642,10 +640,7 @@ def _start(
     sigma = noise.new_full((len(noise), 1), _SIGMA_MAX)
     blur = _SIGMA_MAX * noise
     one, other = denoise_mirrored(module, blur, sigma, state, clean)
-    x = (one + other) / 2 + blur + (one - other) / 4
-    if state is None or clean is None:
-        return x
-    return torch.where(state[:, module.column] == GIVEN, clean, x)
+    return put_given(module, (one + other) / 2 + blur + (one - other) / 4, state, clean)
 
 
 def _kept(rows: Any, checks: Sequence[Callable[[Any], Any]]) -> Array:
