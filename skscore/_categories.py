@@ -4,7 +4,8 @@ Feature groups say which features are the code of a category. These are denoised
 its levels, the others by regression (:mod:`skscore._table_score`), and one Gaussian process blurs
 both. So ∇ log p_σ, Tweedie's mean and whatever a solver makes of them mean what they do without
 groups. What a solver returns for a category is a mean of codes; the level is drawn from the
-posterior that the solver read last, and its code is what is sampled. With m features of codes,
+posterior that the solver read last, and then once more given the other cells
+(:mod:`skscore._redraw`); its code is what is sampled. With m features of codes,
 
     p(numbers, levels) = (2πσ²)^(m/2) p_σ(numbers, codes)
 
@@ -35,6 +36,7 @@ from skscore._groups import (
 from skscore._independent_columns import IndependentColumns
 from skscore._latent import Latent
 from skscore._losses import RowLoss
+from skscore._redraw import redraw_levels
 from skscore._table_loss import LAW_OF_CONDITIONED, TableLoss
 from skscore._table_score import DRAWN, GIVEN, TableScore, denoise_mirrored
 from skscore._threads import seeded_globally
@@ -80,6 +82,7 @@ class Categories(Generation, Latent):
     """A generator whose features may be codes of categories."""
 
     noise: str | NoiseProcess
+    sampler: Any
     sigma_min: float | str
     warm_start: bool
     feature_groups_: list[FeatureGroup] | None
@@ -191,6 +194,9 @@ class Categories(Generation, Latent):
             _, log_p = module.parts(torch.where(known, clean, read), sigma, state)
             end = module.encode_levels(end, module.draw_levels(log_p, generator))
             end = torch.where(known, clean, end)
+            # p(level | the others) knows nothing of a guide, nor of where a user's sampler leads.
+            if guidance is None and not callable(self.sampler):
+                end = redraw_levels(module, end, self.sigma_max_, generator, state)
             return torch.cat([states[:-1], end[None]]) if all_states else end
 
         return draw

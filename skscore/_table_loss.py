@@ -13,8 +13,9 @@ over its cells of
 each of which is 1 in the mean if nothing is known but the law of the column, at every σ for
 numbers and as σ → ∞ for categories. Half of the rows see some of their cells clean, each with a
 probability whose logarithm is uniform over rows, so that few given cells are as common as many:
-these cells are given, and only the others count. So one network learns the score of the table and
-that of any columns given any others.
+these cells are given, and only the others count. In a quarter of these rows all cells are given but
+one category. So one network learns the score of the table, that of any columns given any others,
+and the posterior of each category given all other cells.
 """
 
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ from skscore.noise import SigmaLaw, stratified_uniform
 __all__ = ["LAW_OF_CONDITIONED", "EncodedRows", "TableLoss"]
 
 _SHARE_CONDITIONED = 0.5
+_SHARE_ALONE = 0.25
 # ln σ of rows with given cells. With the law of the others, whose largest σ are rare, the means
 # given some cells came out too near to those of all rows.
 LAW_OF_CONDITIONED = 1.0, 1.5
@@ -186,6 +188,15 @@ class TableLoss(RowLoss):
         rate = (score_fn.n_columns + 1.0) ** (u - 1) * conditioned.to(device)
         draws = torch.rand(n, score_fn.n_columns, generator=generator, device=device)
         state = torch.where(draws < rate, GIVEN, DRAWN).to(absent.device)
+        if len(score_fn.category_columns):
+            # Rare by the rates above, and what redraw_levels reads.
+            picked = torch.randint(
+                len(score_fn.category_columns), (n, 1), generator=generator, device=device
+            )
+            left_out = score_fn.category_columns[picked.to(absent.device)]
+            alone = torch.rand(n, 1, generator=generator, device=device) < _SHARE_ALONE
+            all_others = torch.full_like(state, GIVEN).scatter(1, left_out, DRAWN)
+            state = torch.where((alone & conditioned).to(absent.device), all_others, state)
         by_column = torch.zeros_like(state).index_add(1, score_fn.column, absent.to(state))
         return torch.where(by_column > 0, ABSENT, state)
 

@@ -68,6 +68,8 @@ class TableScore(nn.Module):
         Which category a level belongs to.
     column : Tensor of int, shape (n_features,)
         Which column a feature belongs to.
+    category_columns : Tensor of int, shape (n_category_columns,)
+        The columns that are a category and nothing else, of two levels or more.
     """
 
     numeric: Tensor
@@ -78,6 +80,7 @@ class TableScore(nn.Module):
     codes: Tensor
     owner: Tensor
     column: Tensor
+    category_columns: Tensor
     mean: Tensor
     scale: Tensor
     log_frequencies: Tensor
@@ -123,6 +126,14 @@ class TableScore(nn.Module):
         self.register_buffer("coded_levels", torch.tensor(coded_levels, dtype=torch.long))
         self.register_buffer("owner", torch.tensor(owner, dtype=torch.long))
         self.register_buffer("column", torch.tensor(column))
+        with_numbers = {column[i] for i in numeric}
+        vary = [
+            names.index(group.column)
+            for group in groups
+            if group.frequencies is not None and (group.frequencies > 0).sum() > 1
+        ]
+        own = [c for c in vary if c not in with_numbers]
+        self.register_buffer("category_columns", torch.tensor(own, dtype=torch.long))
         self.register_buffer("codes", torch.tensor(codes, dtype=torch.float32))
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
@@ -227,9 +238,20 @@ class TableScore(nn.Module):
         return self._pick(self._nearness(x))
 
     def draw_levels(self, log_p: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw a level of each category (n, n_categories), by Gumbel's maximum."""
-        u = torch.rand(log_p.shape, generator=generator, dtype=log_p.dtype, device=generator.device)
-        return self._pick(log_p - torch.log(-torch.log(u.clamp(min=1e-300))))
+        """Draw a level of each category (n, n_categories)."""
+        shape = len(log_p), self.n_categories
+        u = torch.rand(shape, generator=generator, dtype=torch.float64, device=generator.device)
+        return self.levels_at(log_p, u)
+
+    def levels_at(self, log_p: Tensor, u: Tensor) -> Tensor:
+        """Return the levels (n, n_categories) at u in [0, 1) of their distribution functions."""
+        start, picks = 0, []
+        for j, size in enumerate(self.sizes):
+            cdf = log_p[:, start : start + size].double().exp().cumsum(1)
+            below = (cdf <= u[:, j : j + 1].to(cdf) * cdf[:, -1:]).sum(1)
+            picks.append(start + below.clamp(max=size - 1))
+            start += size
+        return torch.stack(picks, 1) if picks else log_p[:, :0].long()
 
     def _pick(self, values: Tensor) -> Tensor:
         start, picks = 0, []

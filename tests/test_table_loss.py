@@ -141,3 +141,26 @@ def test_rows_with_given_cells_have_a_noise_law_of_their_own():
     # Of rows that may have given cells some have none by chance.
     assert (sigma == 3.0).float().mean() == pytest.approx(0.5, abs=4 * 0.5 / 4000**0.5)
     assert ((sigma == 0.1) | (sigma == 3.0)).all()
+
+
+def test_of_some_rows_all_cells_are_given_but_a_category():
+    class Spy(TableScore):
+        def parts(self, x, sigma, state=None):
+            seen.append(state)
+            return super().parts(x, sigma, state)
+
+    seen, many = [], [FeatureGroup(j, "numeric", j, j + 1, None, None) for j in range(30)]
+    many.append(FeatureGroup("b", "categorical", 30, 33, np.eye(3), np.array([0.5, 0.3, 0.2])))
+    with torch.random.fork_rng():
+        module = Spy(many, (8,))
+    n = 20_000
+    x = torch.randn(n, 33, generator=generator())
+    x[:, 30:] = torch.tensor([0.0, 1.0, 0.0])
+    TableLoss(FixedSigma(0.5), many)(module, x, generator())
+    given = seen[0] == 1
+    alone = (given.sum(1) == 30) & ~given[:, 30]
+    # An eighth by rule; of the others, as many as rates of 32^(U-1) for each cell say.
+    u = np.linspace(0, 1, 100_001)
+    r = 32 ** (u - 1)
+    share = 0.125 + 0.375 * np.mean(r**30 * (1 - r))
+    assert float(alone.double().mean()) == pytest.approx(share, abs=4 * (share / n) ** 0.5)

@@ -132,6 +132,13 @@ def test_levels_are_drawn_from_their_probabilities():
     assert ((shares - p).abs() < 4 * (p * (1 - p) / n).sqrt()).all()
 
 
+def test_levels_lie_where_their_distribution_functions_say():
+    p = torch.tensor([0.5, 0.0, 0.5, 1.0, 0.0, *[1 / 6] * 6], dtype=torch.float64)
+    u = torch.tensor([[0.0, 0.0, 0.0], [0.49, 0.5, 0.49], [0.5, 0.999, 0.51], [0.999, 0.2, 0.999]])
+    expected = [[0, 3, 5], [0, 3, 7], [2, 3, 8], [2, 3, 10]]
+    assert network().levels_at(p.log().expand(4, -1), u.double()).tolist() == expected
+
+
 def test_a_level_of_frequency_zero_is_never_drawn():
     found = groups()
     found[1] = FeatureGroup("b", "categorical", 1, 4, np.eye(3), np.array([0.6, 0.4, 0.0]))

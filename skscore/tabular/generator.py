@@ -4,7 +4,8 @@ Columns become features by :class:`~skscore.tabular.TabularEncoder`: numbers bec
 by the randomised probability integral transform, drawn afresh in every batch, and categories codes.
 One network learns the score of all of them at every noise level, given any columns or none, and the
 probability flow of :func:`~skscore.samplers.dpm_solver` leads from noise to a row. The levels of
-categories are drawn from their posterior at the smallest noise level.
+categories are drawn from their posterior at the smallest noise level, and then once more, each
+given all other cells.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ from skscore._even import EvenNormal
 from skscore._groups import FeatureGroup
 from skscore._inference import PART
 from skscore._log_densities import mean_and_error
+from skscore._redraw import redraw_levels
 from skscore._selection import Latest, LowestLoss, Selection
 from skscore._table_loss import LAW_OF_CONDITIONED, EncodedRows, TableLoss
 from skscore._table_score import DRAWN, GIVEN, TableScore, denoise_mirrored, put_given
@@ -368,11 +370,14 @@ class TabularGenerator(MixedInput, BaseEstimator):
         """Draw rows from the network in training, alike every time but for its weights."""
         generator = torch_generator(seed, module.mean.device)
         with torch.no_grad():
-            noise = EvenNormal(len(module.mean), generator).draw(_WATCHED_DRAWS).float()
+            even = EvenNormal(len(module.mean) + module.n_categories, generator)
+            noise, u = _noise_and_ranks(module, even.draw(_WATCHED_DRAWS).float())
             sigmas = karras_sigmas(_SIGMA_MAX, _SIGMA_MIN, _WATCH_STEPS).float()
             z = dpm_solver(module, _start(module, noise), sigmas)
-            z = module.encode_levels(z, module.levels_of(z)).double().cpu().numpy()
-        return points(self.encoder_.inverse_transform(z)) if np.isfinite(z).all() else z
+            z = module.encode_levels(z, module.levels_of(z))
+            z = redraw_levels(module, z, _SIGMA_MAX, generator, u=u)
+        rows: Array = z.double().cpu().numpy()
+        return points(self.encoder_.inverse_transform(rows)) if np.isfinite(rows).all() else rows
 
     def sample(
         self,
@@ -555,9 +560,9 @@ class TabularGenerator(MixedInput, BaseEstimator):
         state = z_given = None
         if given is not None:
             state, z_given = self._given_tensors(given, module, seed, device)
-        even = None
+        even, n_random = None, d + module.n_categories
         if self.initial_noise == "sobol":
-            even = EvenNormal(d, torch_generator(block_seed(seed, _SCRAMBLING), device))
+            even = EvenNormal(n_random, torch_generator(block_seed(seed, _SCRAMBLING), device))
         blocks = []
         with tqdm(total=n_rows, desc="sampling", unit="row", disable=not self.verbose) as bar:
             for k in range(-(-n_rows // PART)):
@@ -565,7 +570,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
                 part = slice(k * PART, (k + 1) * PART)
                 block = None if state is None else state[part]
                 clean = None if z_given is None else z_given[part]
-                noise = even.draw(PART) if even else _independent(PART, d, generator)
+                noise = even.draw(PART) if even else _independent(PART, n_random, generator)
                 blocks.append(self._draw_block(module, noise, block, clean, generator))
                 bar.update(min(PART, n_rows - k * PART))
         z = torch.cat(blocks)[:n_rows]
@@ -587,6 +592,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
             filler = PART - len(state)
             state = torch.cat([state, state[-1:].expand(filler, -1)])
             clean = torch.cat([clean, clean[-1:].expand(filler, -1)])
+        noise, u = _noise_and_ranks(module, noise)
         with torch.no_grad():
             x = _start(module, noise, state, clean)
 
@@ -600,7 +606,8 @@ class TabularGenerator(MixedInput, BaseEstimator):
             # The last state is the mean, between the codes of levels that are still open.
             _, log_p = module.parts(states[-2], sigmas[-1].expand(PART, 1), state)
             z = module.encode_levels(states[-1], module.draw_levels(log_p, generator))
-        return put_given(module, z, state, clean)
+            z = put_given(module, z, state, clean)
+            return redraw_levels(module, z, _SIGMA_MAX, generator, state, u)
 
     def _given_tensors(
         self, given: Given, module: TableScore, seed: int, device: torch.device
@@ -616,6 +623,12 @@ class TabularGenerator(MixedInput, BaseEstimator):
             is_given = torch.tensor(given.known[:, labels.index(label)], device=device)
             state[is_given, j] = GIVEN
         return state, z.double()
+
+
+def _noise_and_ranks(module: TableScore, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the noise of the features, and uniform numbers for the levels of categories."""
+    d = len(module.mean)
+    return noise[:, :d], torch.special.ndtr(noise[:, d:])
 
 
 def _independent(n_rows: int, d: int, generator: torch.Generator) -> Tensor:
