@@ -306,6 +306,16 @@ def test_held_out_rows_end_the_training_by_their_loss():
     assert last.best_step_ == last.n_steps_ == 2
 
 
+@pytest.mark.parametrize(
+    ("n_rows", "ends_in_time", "n_steps"),
+    [(10, True, 3000), (100, True, 3713), (1000, True, 12_500), (1000, False, 8000)]
+    + [(20_000, True, 21_715), (20_000, False, 21_715), (10**6, True, 40_000)],
+)
+def test_trainings_that_end_in_time_are_longer(n_rows, ends_in_time, n_steps):
+    assert TabularGenerator()._max_steps(n_rows, ends_in_time=ends_in_time) == n_steps
+    assert TabularGenerator(max_steps=7)._max_steps(n_rows, ends_in_time=ends_in_time) == 7
+
+
 def test_independent_rows_have_the_spread_that_even_ones_lack():
     df = table()[["sex"]]
     spread = {}

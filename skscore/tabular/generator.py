@@ -94,10 +94,11 @@ class TabularGenerator(MixedInput, BaseEstimator):
     max_stored_values : int, default=10_000
         How many values of a numeric column are kept at most, for its distribution.
     hidden_units : sequence of int or "auto", default="auto"
-        Widths of the hidden layers. "auto" is (256, 256, 256), and (512, 512, 512, 512) from
+        Widths of the hidden layers. "auto" is (192, 192, 192), and (512, 512, 512, 512) from
         200 000 rows on.
     max_steps : int or "auto", default="auto"
-        Gradient steps. "auto" grows as ∛n from 3000 up to 40 000, with 8000 for 1000 rows.
+        Gradient steps. "auto" is 8000 ∛(n/1000) for n rows, at least 3000 and at most 40 000. Where
+        ``early_stopping`` ends a training in time, it is 20 000 n/(n + 600) if that is more.
     batch_size : int, default=256
         Rows in a batch.
     lr : float, default=3e-3
@@ -306,7 +307,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
             torch.tensor(weights[index] / weights[index].mean(), dtype=torch.float32).to(device),
         )
         law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *_LAW)
-        max_steps = self._max_steps(len(lower))
+        max_steps = self._max_steps(len(lower), ends_in_time=not isinstance(selection, Latest))
         plan = TrainingPlan(
             max_steps=max_steps,
             batch_size=self.batch_size,
@@ -331,13 +332,16 @@ class TabularGenerator(MixedInput, BaseEstimator):
 
     def _hidden_units(self, n_rows: int) -> tuple[int, ...]:
         if isinstance(self.hidden_units, str):
-            return (256, 256, 256) if n_rows < 200_000 else (512, 512, 512, 512)
+            return (192, 192, 192) if n_rows < 200_000 else (512, 512, 512, 512)
         return check_hidden_units(self.hidden_units)
 
-    def _max_steps(self, n_rows: int) -> int:
+    def _max_steps(self, n_rows: int, *, ends_in_time: bool) -> int:
         if self.max_steps != "auto":
             return int(self.max_steps)
-        return int(np.clip(8000 * (n_rows / 1000) ** (1 / 3), 3000, 40_000))
+        n_steps = 8000 * (n_rows / 1000) ** (1 / 3)
+        if ends_in_time:
+            n_steps = max(n_steps, 20_000 * n_rows / (n_rows + 600))
+        return int(np.clip(n_steps, 3000, 40_000))
 
     def _split(self, n: int, seed: int) -> tuple[Array, Array]:
         """Return the rows to train on and those to take losses of."""
