@@ -14,7 +14,7 @@ improve. So the last validation is kept at which
 
 SE being the standard error of the difference of the two rates, or, more strictly, at which
 
-    rate <= max(1.2 r, r + 2 SE', least)
+    rate <= max(1.2 r, r + SE', least)
 
 with SE' the standard error of the rate of the generated rows, were it r, and r the rate of the
 training rows, or that of the first two validations if it is more: what is hardly trained copies
@@ -103,7 +103,7 @@ class LatestOriginal:
         if self.least is not None:
             r = max(r, float(np.mean(self.rates[:_N_FIRST])))
             error = math.sqrt(r * (1 - r) / n_drawn)
-            return max(_FACTOR * r, r + 2 * error, self.least)
+            return max(_FACTOR * r, r + error, self.least)
         variance = r * (1 - r)
         error = math.sqrt(variance * (1 / n_drawn + 1 / len(self.rows)))
         return r + _TOLERANCE + 2 * error
