@@ -309,7 +309,12 @@ def test_held_out_rows_end_the_training_by_their_loss():
 @pytest.mark.parametrize(
     ("n_rows", "ends_in_time", "n_steps"),
     [(10, True, 3000), (100, True, 3713), (1000, True, 12_500), (1000, False, 8000)]
-    + [(20_000, True, 21_715), (20_000, False, 21_715), (10**6, True, 40_000)],
+    + [
+        (4000, True, 14_000),
+        (20_000, True, 21_715),
+        (20_000, False, 21_715),
+        (10**6, True, 40_000),
+    ],
 )
 def test_trainings_that_end_in_time_are_longer(n_rows, ends_in_time, n_steps):
     assert TabularGenerator()._max_steps(n_rows, ends_in_time=ends_in_time) == n_steps

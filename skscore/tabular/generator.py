@@ -98,7 +98,8 @@ class TabularGenerator(MixedInput, BaseEstimator):
         200 000 rows on.
     max_steps : int or "auto", default="auto"
         Gradient steps. "auto" is 8000 ∛(n/1000) for n rows, at least 3000 and at most 40 000. Where
-        ``early_stopping`` ends a training in time, it is 20 000 n/(n + 600) if that is more.
+        ``early_stopping`` ends a training in time, it is 20 000 n/(n + 600), up to 14 000, if that
+        is more.
     batch_size : int, default=256
         Rows in a batch.
     lr : float, default=3e-3
@@ -340,7 +341,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
             return int(self.max_steps)
         n_steps = 8000 * (n_rows / 1000) ** (1 / 3)
         if ends_in_time:
-            n_steps = max(n_steps, 20_000 * n_rows / (n_rows + 600))
+            n_steps = max(n_steps, min(20_000 * n_rows / (n_rows + 600), 14_000))
         return int(np.clip(n_steps, 3000, 40_000))
 
     def _split(self, n: int, seed: int) -> tuple[Array, Array]:
