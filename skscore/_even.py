@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-__all__ = ["EvenNormal"]
+__all__ = ["EvenNormal", "independent_normal"]
 
 # The points are multiples of it.
 _UNIT = 2.0**-SobolEngine.MAXBIT
@@ -40,10 +40,14 @@ class EvenNormal:
 
     def draw(self, n_rows: int) -> Tensor:
         """Return the next rows, (n_rows, n_features), in double precision."""
-        device = self.generator.device
         if self.engine is None:
-            shape = n_rows, self.n_features
-            return torch.randn(shape, generator=self.generator, dtype=torch.float64, device=device)
+            return independent_normal(n_rows, self.n_features, self.generator)
         u = self.engine.draw(n_rows, dtype=torch.float64) + _UNIT / 2
-        noise: Tensor = torch.special.ndtri(u).to(device)
+        noise: Tensor = torch.special.ndtri(u).to(self.generator.device)
         return noise
+
+
+def independent_normal(n_rows: int, n_features: int, generator: torch.Generator) -> Tensor:
+    """Return rows of independent standard normal noise, in double precision."""
+    shape = n_rows, n_features
+    return torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)

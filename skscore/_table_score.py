@@ -19,7 +19,7 @@ interpolation); Mueller, Gruber & Fok, "Continuous diffusion for mixed-type tabu
 (both in one table).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -126,14 +126,15 @@ class TableScore(nn.Module):
         self.register_buffer("coded_levels", torch.tensor(coded_levels, dtype=torch.long))
         self.register_buffer("owner", torch.tensor(owner, dtype=torch.long))
         self.register_buffer("column", torch.tensor(column))
-        with_numbers = {column[i] for i in numeric}
-        vary = [
-            names.index(group.column)
+        with_numbers = set(column[numeric])
+        categories = [
+            column[group.start]
             for group in groups
-            if group.frequencies is not None and (group.frequencies > 0).sum() > 1
+            if group.frequencies is not None
+            and (group.frequencies > 0).sum() > 1
+            and column[group.start] not in with_numbers
         ]
-        own = [c for c in vary if c not in with_numbers]
-        self.register_buffer("category_columns", torch.tensor(own, dtype=torch.long))
+        self.register_buffer("category_columns", torch.tensor(categories, dtype=torch.long))
         self.register_buffer("codes", torch.tensor(codes, dtype=torch.float32))
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
@@ -245,20 +246,23 @@ class TableScore(nn.Module):
 
     def levels_at(self, log_p: Tensor, u: Tensor) -> Tensor:
         """Return the levels (n, n_categories) at u in [0, 1) of their distribution functions."""
-        start, picks = 0, []
-        for j, size in enumerate(self.sizes):
-            cdf = log_p[:, start : start + size].double().exp().cumsum(1)
+        picks = []
+        for j, (start, part) in enumerate(self._by_category(log_p)):
+            cdf = part.double().exp().cumsum(1)
             below = (cdf <= u[:, j : j + 1].to(cdf) * cdf[:, -1:]).sum(1)
-            picks.append(start + below.clamp(max=size - 1))
-            start += size
+            picks.append(start + below.clamp(max=part.shape[1] - 1))
         return torch.stack(picks, 1) if picks else log_p[:, :0].long()
 
     def _pick(self, values: Tensor) -> Tensor:
-        start, picks = 0, []
-        for size in self.sizes:
-            picks.append(start + values[:, start : start + size].argmax(1))
-            start += size
+        picks = [start + part.argmax(1) for start, part in self._by_category(values)]
         return torch.stack(picks, 1) if picks else values[:, :0].long()
+
+    def _by_category(self, values: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Yield the first level of each category, and the values of its levels."""
+        start = 0
+        for size in self.sizes:
+            yield start, values[:, start : start + size]
+            start += size
 
     def _nearness(self, x: Tensor) -> Tensor:
         """Return x·e_k - ‖e_k‖²/2 for all levels (n, n_levels)."""

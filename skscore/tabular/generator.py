@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 
 from skscore._batches import Rows
 from skscore._copying import LatestOriginal
-from skscore._even import EvenNormal
+from skscore._even import EvenNormal, independent_normal
 from skscore._groups import FeatureGroup
 from skscore._inference import PART
 from skscore._log_densities import mean_and_error
@@ -575,7 +575,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
                 part = slice(k * PART, (k + 1) * PART)
                 block = None if state is None else state[part]
                 clean = None if z_given is None else z_given[part]
-                noise = even.draw(PART) if even else _independent(PART, n_random, generator)
+                noise = even.draw(PART) if even else independent_normal(PART, n_random, generator)
                 blocks.append(self._draw_block(module, noise, block, clean, generator))
                 bar.update(min(PART, n_rows - k * PART))
         z = torch.cat(blocks)[:n_rows]
@@ -634,12 +634,6 @@ def _noise_and_ranks(module: TableScore, noise: Tensor) -> tuple[Tensor, Tensor]
     """Return the noise of the features, and uniform numbers for the levels of categories."""
     d = len(module.mean)
     return noise[:, :d], torch.special.ndtr(noise[:, d:])
-
-
-def _independent(n_rows: int, d: int, generator: torch.Generator) -> Tensor:
-    return torch.randn(
-        (n_rows, d), generator=generator, dtype=torch.float64, device=generator.device
-    )
 
 
 def _start(
