@@ -149,9 +149,7 @@ class TableLoss(RowLoss):
         x = x.repeat_interleave(n_draws, 0)
         n, absent = len(x), x.isnan()
         x = x.nan_to_num()
-        u = stratified_uniform(n, generator)
-        u = u[torch.randperm(n, generator=generator, device=device)]
-        u = u[:, None].to(x)
+        u = stratified_uniform(n, generator)[:, None].to(x)
         conditioned = torch.rand(n, 1, generator=generator, device=device) < _SHARE_CONDITIONED
         conditioned = conditioned.to(x.device)
         sigma = torch.where(

@@ -267,9 +267,11 @@ class TableScore(nn.Module):
     def _nearness(self, x: Tensor) -> Tensor:
         """Return x·e_k - ‖e_k‖²/2 for all levels (n, n_levels)."""
         nearness = x.new_empty(len(x), len(self.owner))
-        nearness[:, self.unit_levels] = x[:, self.unit_features] - 0.5
-        norms = self.codes.square().sum(1)
-        nearness[:, self.coded_levels] = x[:, self.coded] @ self.codes.T - norms / 2
+        if len(self.unit_levels):
+            nearness[:, self.unit_levels] = x[:, self.unit_features] - 0.5
+        if len(self.coded_levels):
+            norms = self.codes.square().sum(1)
+            nearness[:, self.coded_levels] = x[:, self.coded] @ self.codes.T - norms / 2
         return nearness
 
     def _with_codes(self, x: Tensor, weights: Tensor) -> Tensor:

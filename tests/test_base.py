@@ -451,7 +451,10 @@ def test_unfitted_estimator_says_so(estimator):
 @pytest.mark.gpu
 def test_cuda_fit_agrees_with_the_cpu():
     X = data(500)
-    cpu = NCSNGenerator(random_state=0, max_steps=100).fit(X)
-    gpu = NCSNGenerator(random_state=0, max_steps=100, device="cuda").fit(X)
+    cpu = NCSNGenerator(random_state=0, max_steps=300).fit(X)
+    gpu = NCSNGenerator(random_state=0, max_steps=300, device="cuda").fit(X)
     assert np.isfinite(gpu.sample(5, random_state=0)).all()
-    assert gpu.score(X) == pytest.approx(cpu.score(X), rel=0.5)
+    # The noise of the devices differs, and with it what 300 steps come to at the smallest levels.
+    assert gpu.validation_curve_[-1, 1] == pytest.approx(cpu.validation_curve_[-1, 1], rel=0.15)
+    gpu.net_.module_.load_state_dict(cpu.net_.module_.state_dict())
+    np.testing.assert_allclose(gpu.score_function(X), cpu.score_function(X), rtol=1e-9, atol=1e-9)

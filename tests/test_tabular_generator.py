@@ -242,9 +242,8 @@ def test_scikit_learn_finds_an_estimator(estimator, check):
 
 def test_copies_end_the_training_of_a_small_table():
     df = table(40)[["height", "weight"]].dropna()
-    generator = TabularGenerator(
-        max_steps=3000, hidden_units=(128, 128), random_state=0, lr=1e-2
-    ).fit(df)
+    options = {"hidden_units": (128, 128), "lr": 1e-2, "weight_decay": 0.01, "random_state": 0}
+    generator = TabularGenerator(max_steps=3000, **options).fit(df)
     assert generator.best_step_ < generator.n_steps_ < 3000
     assert 0 <= generator.copy_rate_ < 0.4
     # There is nothing to copy in labels.
@@ -308,17 +307,43 @@ def test_held_out_rows_end_the_training_by_their_loss():
 
 @pytest.mark.parametrize(
     ("n_rows", "ends_in_time", "n_steps"),
-    [(10, True, 3000), (100, True, 3713), (1000, True, 12_500), (1000, False, 8000)]
+    [(10, True, 3000), (100, True, 3626), (1000, True, 6104), (1000, False, 3906)]
     + [
-        (4000, True, 14_000),
-        (20_000, True, 21_715),
-        (20_000, False, 21_715),
-        (10**6, True, 40_000),
+        (4000, True, 7031),
+        (20_000, True, 10_603),
+        (20_000, False, 10_603),
+        (10**6, True, 19_531),
     ],
 )
 def test_trainings_that_end_in_time_are_longer(n_rows, ends_in_time, n_steps):
-    assert TabularGenerator()._max_steps(n_rows, ends_in_time=ends_in_time) == n_steps
-    assert TabularGenerator(max_steps=7)._max_steps(n_rows, ends_in_time=ends_in_time) == 7
+    options, generator = {"ends_in_time": ends_in_time}, TabularGenerator()
+    batch_size = generator._batch_size(n_rows)
+    assert generator._max_steps(n_rows, batch_size, **options) == n_steps
+    assert generator._max_steps(n_rows, 2 * batch_size, **options) == pytest.approx(n_steps / 2, 1)
+    assert TabularGenerator(max_steps=7)._max_steps(n_rows, batch_size, **options) == 7
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size", "weight_decay"),
+    [(10, 256, 1.0), (200, 256, 0.25), (499, 256, 0.0402), (500, 512, 0.04), (10_000, 512, 0.01)],
+)
+def test_small_tables_get_small_batches_and_small_weights(n_rows, batch_size, weight_decay):
+    generator = TabularGenerator()
+    assert generator._batch_size(n_rows) == batch_size
+    assert generator._weight_decay(n_rows) == pytest.approx(weight_decay, rel=1e-2)
+    given = TabularGenerator(batch_size=7, weight_decay=0.0)
+    assert (given._batch_size(n_rows), given._weight_decay(n_rows)) == (7, 0.0)
+
+
+def test_weight_decay_makes_weights_smaller():
+    df = table(50)[["sex", "height"]]
+    options = {"max_steps": 200, "hidden_units": (16,), "early_stopping": False, "random_state": 0}
+
+    def size(weight_decay):
+        generator = TabularGenerator(weight_decay=weight_decay, **options).fit(df)
+        return sum(float(p.square().sum()) for p in generator.net_.module_.parameters())
+
+    assert size(0.0) > 1.2 * size(1.0)
 
 
 def test_independent_rows_have_the_spread_that_even_ones_lack():

@@ -19,6 +19,7 @@ generative models", NeurIPS 2022 (log-normal law).
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -187,13 +188,18 @@ class LogNormalSigma:
         density = (-z.square() / 2).exp() / math.sqrt(2 * math.pi)
         return (self.quantile(u.double()) * self.std * mass / density).to(u.dtype)
 
-    def _normal(self, u: Tensor) -> tuple[Tensor, Tensor]:
+    def _normal(self, u: Tensor) -> tuple[float, Tensor]:
         """Return b - a, and Φ⁻¹(a + u (b - a)) kept within the cut."""
+        low, high, a, b = self._cut
+        return b - a, torch.special.ndtri(a + u.double() * (b - a)).clamp(low, high)
+
+    @cached_property
+    def _cut(self) -> tuple[float, float, float, float]:
+        """The ends of the range in units of the normal law, and Φ of them."""
         ends = torch.tensor([self.sigma_min, self.sigma_max], dtype=torch.float64)
         cut = (ends.log() - self.mean) / self.std
-        a, b = torch.special.ndtr(cut)
-        z = torch.special.ndtri(a + u.double() * (b - a))
-        return b - a, z.clamp(cut[0].item(), cut[1].item())
+        low, high, a, b = torch.cat([cut, torch.special.ndtr(cut)]).tolist()
+        return low, high, a, b
 
 
 def stratified_uniform(n: int, generator: torch.Generator) -> Tensor:

@@ -37,7 +37,7 @@ from skscore._selection import Latest, LowestLoss, Selection
 from skscore._table_loss import LAW_OF_CONDITIONED, EncodedRows, TableLoss
 from skscore._table_score import DRAWN, GIVEN, TableScore, denoise_mirrored, put_given
 from skscore._threads import seeded_globally
-from skscore._training import TrainingPlan, train
+from skscore._training import WEIGHT_DECAY, TrainingPlan, train
 from skscore._validation import (
     Array,
     RandomState,
@@ -68,6 +68,9 @@ _WATCH_STEPS, _WATCHED_DRAWS, _WATCHED_ROWS_MAX = 16, 1000, 10_000
 _LEAST_SPLIT = 10
 _N_VALIDATIONS, _STEPS_BETWEEN, _PATIENCE, _LEAST_COPY_RATE = 50, 60, 6.0, 0.02
 _WATCHED_LOSSES = 1024
+# Of whose number the weight decay is 1.
+_ROWS_DECAYED = 100
+_MANY_ROWS = 500
 _MAX_ROUNDS = 50
 _SCRAMBLING = 2**32 - 1  # no block of rows has this number
 
@@ -97,13 +100,18 @@ class TabularGenerator(MixedInput, BaseEstimator):
         Widths of the hidden layers. "auto" is (192, 192, 192), and (512, 512, 512, 512) from
         200 000 rows on.
     max_steps : int or "auto", default="auto"
-        Gradient steps. "auto" is 8000 ∛(n/1000) for n rows, at least 3000 and at most 40 000. Where
-        ``early_stopping`` ends a training in time, it is 20 000 n/(n + 600), up to 14 000, if that
-        is more.
-    batch_size : int, default=256
-        Rows in a batch.
+        Gradient steps. "auto" draws 2 million ∛(n/1000) rows of the n, and at least 768 000 and at
+        most 10 million. Where ``early_stopping`` ends a training in time, it is 5 million
+        n/(n + 600), up to 3.6 million, if that is more.
+    batch_size : int or "auto", default="auto"
+        Rows in a batch. "auto" is 256, and 512 from 500 rows on: half the steps, at two thirds of
+        the time.
     lr : float, default=3e-3
         Largest learning rate; it warms up and falls along a cosine.
+    weight_decay : float or "auto", default="auto"
+        What AdamW [4]_ takes off a weight in each step, over the learning rate. "auto" is (100/n)²
+        for n rows, at least 0.01 and at most 1: tables of some hundred rows are copied later with
+        it, and what is generated lies closer to new rows.
     early_stopping : bool or {"copy_rate", "loss"}, default=True
         When training ends before ``max_steps``, and which weights are kept. "copy_rate", or True:
         those of the last validation whose samples copy single training rows (see
@@ -157,6 +165,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
        ICLR 2025.
     .. [3] A. B. Owen, "Randomly permuted (t,m,s)-nets and (t,s)-sequences", Monte Carlo and
        quasi-Monte Carlo methods in scientific computing, 1995.
+    .. [4] I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR 2019.
 
     Examples
     --------
@@ -185,8 +194,9 @@ class TabularGenerator(MixedInput, BaseEstimator):
         "max_stored_values": [Interval(Integral, 2, None, closed="left")],
         "hidden_units": [StrOptions({"auto"}), "array-like"],
         "max_steps": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "early_stopping": ["boolean", StrOptions({"copy_rate", "loss"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_sampling_steps": [Interval(Integral, 2, None, closed="left")],
@@ -207,8 +217,9 @@ class TabularGenerator(MixedInput, BaseEstimator):
         max_stored_values: int = 10_000,
         hidden_units: Any = "auto",
         max_steps: int | str = "auto",
-        batch_size: int = 256,
+        batch_size: int | str = "auto",
         lr: float = 3e-3,
+        weight_decay: float | str = "auto",
         early_stopping: bool | str = True,
         validation_fraction: float = 0.1,
         n_sampling_steps: int = 32,
@@ -227,6 +238,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
         self.max_steps = max_steps
         self.batch_size = batch_size
         self.lr = lr
+        self.weight_decay = weight_decay
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_sampling_steps = n_sampling_steps
@@ -308,16 +320,19 @@ class TabularGenerator(MixedInput, BaseEstimator):
             torch.tensor(weights[index] / weights[index].mean(), dtype=torch.float32).to(device),
         )
         law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *_LAW)
-        max_steps = self._max_steps(len(lower), ends_in_time=not isinstance(selection, Latest))
+        batch_size = self._batch_size(len(lower))
+        ends_in_time = not isinstance(selection, Latest)
+        max_steps = self._max_steps(len(lower), batch_size, ends_in_time=ends_in_time)
         plan = TrainingPlan(
             max_steps=max_steps,
-            batch_size=self.batch_size,
+            batch_size=batch_size,
             lr=self.lr,
             optimizer="adamw",
             callbacks=[],
             verbose=bool(self.verbose),
             seed=seed,
             noise_name="the noise levels of tables",
+            weight_decay=self._weight_decay(len(lower)),
             # Of a short training more would cost more than it does.
             n_validations=int(np.clip(max_steps // _STEPS_BETWEEN, 5, _N_VALIDATIONS)),
         )
@@ -336,13 +351,23 @@ class TabularGenerator(MixedInput, BaseEstimator):
             return (192, 192, 192) if n_rows < 200_000 else (512, 512, 512, 512)
         return check_hidden_units(self.hidden_units)
 
-    def _max_steps(self, n_rows: int, *, ends_in_time: bool) -> int:
+    def _batch_size(self, n_rows: int) -> int:
+        if self.batch_size == "auto":
+            return 256 if n_rows < _MANY_ROWS else 512
+        return int(self.batch_size)
+
+    def _max_steps(self, n_rows: int, batch_size: int, *, ends_in_time: bool) -> int:
         if self.max_steps != "auto":
             return int(self.max_steps)
-        n_steps = 8000 * (n_rows / 1000) ** (1 / 3)
+        n_draws = np.clip(2.0e6 * (n_rows / 1000) ** (1 / 3), 7.68e5, 1.0e7)
         if ends_in_time:
-            n_steps = max(n_steps, min(20_000 * n_rows / (n_rows + 600), 14_000))
-        return int(np.clip(n_steps, 3000, 40_000))
+            n_draws = max(n_draws, min(5.0e6 * n_rows / (n_rows + 600), 3.6e6))
+        return max(1, round(n_draws / batch_size))
+
+    def _weight_decay(self, n_rows: int) -> float:
+        if self.weight_decay == "auto":
+            return float(np.clip((_ROWS_DECAYED / n_rows) ** 2, WEIGHT_DECAY, 1.0))
+        return float(self.weight_decay)
 
     def _split(self, n: int, seed: int) -> tuple[Array, Array]:
         """Return the rows to train on and those to take losses of."""
