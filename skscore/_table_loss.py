@@ -113,6 +113,8 @@ class TableLoss(RowLoss):
     entropies: Tensor
     first: Tensor
     present: Tensor
+    # Of few rows held out, a draw of σ, noise and given cells each says little.
+    n_draws = 32
 
     def __init__(
         self,

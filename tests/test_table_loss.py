@@ -164,3 +164,15 @@ def test_of_some_rows_all_cells_are_given_but_a_category():
     r = 32 ** (u - 1)
     share = 0.125 + 0.375 * np.mean(r**30 * (1 - r))
     assert float(alone.double().mean()) == pytest.approx(share, abs=4 * (share / n) ** 0.5)
+
+
+def test_held_out_rows_are_judged_by_many_draws():
+    module, x = untrained(), rows_of_the_law(15)
+    loss = TableLoss(LogNormalSigma(0.1, 10.0), groups())
+    means = {
+        n: [loss(module, x, generator(seed), n).mean().item() for seed in range(60)]
+        for n in (1, 32)
+    }
+    assert loss.n_draws == 32
+    assert np.std(means[32]) < 0.3 * np.std(means[1])  # 1/√32 is 0.18
+    assert abs(np.mean(means[32]) - np.mean(means[1])) < 4 * np.std(means[1]) / np.sqrt(60)

@@ -7,6 +7,7 @@ Estimates of several completed tables are pooled by Rubin's rules (Rubin, "Multi
 nonresponse in surveys", 1987).
 """
 
+from copy import copy
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -34,12 +35,15 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         What `transform` puts into a missing cell: the mean of ``n_draws`` draws, for labels the
         commonest, which is nearest to what is hidden; or one draw, which keeps the law of the
         table.
-    n_draws : int, default=20
-        Draws of a row for ``strategy="mean"``.
+    n_draws : int, default=32
+        Draws of a row for ``strategy="mean"``. They are spread evenly over the law of the row, best
+        where their number is a power of 2, so that their mean is nearer to that of the law than
+        that of independent draws.
     generator : TabularGenerator or None, default=None
-        What is fitted, as a clone with ``missing="complete"`` and ``initial_noise="independent"``,
-        since Rubin's rules take draws to be. None is ``TabularGenerator(early_stopping="loss")``:
-        trained on until samples are best, draws of a cell lie too near to each other.
+        What is fitted, as a clone with ``missing="complete"``. `sample_imputations` draws from it
+        with ``initial_noise="independent"``, since Rubin's rules take draws to be. None is
+        ``TabularGenerator(early_stopping="loss")``: trained on until samples are best, draws of a
+        cell lie too near to each other.
     random_state : int, RandomState or None, default=None
         Seed of the fit and of the draws. An int gives the same draws at each call.
 
@@ -77,7 +81,7 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         self,
         *,
         strategy: str = "mean",
-        n_draws: int = 20,
+        n_draws: int = 32,
         generator: TabularGenerator | None = None,
         random_state: RandomState = None,
     ) -> None:
@@ -146,7 +150,7 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         rows: Array = np.asarray(gone.any(axis=1))
         if not rows.any():
             return table
-        draws = self._draws(table, rows, self.n_draws, self.random_state)
+        draws = self._draws(table, rows, self.n_draws, self.random_state, initial_noise="sobol")
         return _filled(table, gone, rows, _pooled(draws))
 
     def sample_imputations(self, X: Any, m: int = 5, random_state: RandomState = None) -> list[Any]:
@@ -176,7 +180,7 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         if not rows.any():
             return [table.copy() for _ in range(m)]
         seed = self.random_state if random_state is None else random_state
-        draws = self._draws(table, rows, m, seed)
+        draws = self._draws(table, rows, m, seed, initial_noise="independent")
         return [_filled(table, gone, rows, drawn) for drawn in draws]
 
     def _read(self, X: Any) -> tuple[Any, Array]:
@@ -193,18 +197,21 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
             table = validate_data(self, X, reset=False, skip_check_array=True)
         return table, missing_cells(table)
 
-    def _draws(self, table: Any, rows: Array, m: int, random_state: RandomState) -> list[Any]:
-        """Return m completions of some rows."""
+    def _draws(
+        self, table: Any, rows: Array, m: int, random_state: RandomState, *, initial_noise: str
+    ) -> list[Any]:
+        """Return m completions of some rows.
+
+        Of a Sobol sequence the draws of a row are successive points, which are spread evenly.
+        """
         part = table[rows] if isinstance(table, np.ndarray) else table[rows].reset_index(drop=True)
-        index = np.tile(np.arange(len(part)), m)
+        index = np.repeat(np.arange(len(part)), m)
         many = part[index] if isinstance(part, np.ndarray) else part.iloc[index]
-        drawn = self.generator_.sample(
-            conditions=many, random_state=check_random_state(random_state)
-        )
-        ends = [(k * len(part), (k + 1) * len(part)) for k in range(m)]
+        generator = copy(self.generator_).set_params(initial_noise=initial_noise)
+        drawn = generator.sample(conditions=many, random_state=check_random_state(random_state))
         if isinstance(drawn, np.ndarray):
-            return [drawn[start:end] for start, end in ends]
-        return [drawn.iloc[start:end].reset_index(drop=True) for start, end in ends]
+            return [drawn[k::m] for k in range(m)]
+        return [drawn.iloc[k::m].reset_index(drop=True) for k in range(m)]
 
 
 def _pooled(draws: list[Any]) -> Any:
