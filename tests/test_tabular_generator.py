@@ -319,7 +319,9 @@ def test_trainings_that_end_in_time_are_longer(n_rows, ends_in_time, n_steps):
     options, generator = {"ends_in_time": ends_in_time}, TabularGenerator()
     batch_size = generator._batch_size(n_rows)
     assert generator._max_steps(n_rows, batch_size, **options) == n_steps
-    assert generator._max_steps(n_rows, 2 * batch_size, **options) == pytest.approx(n_steps / 2, 1)
+    assert generator._max_steps(n_rows, 2 * batch_size, **options) == pytest.approx(
+        n_steps / 2, abs=1
+    )
     assert TabularGenerator(max_steps=7)._max_steps(n_rows, batch_size, **options) == 7
 
 

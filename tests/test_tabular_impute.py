@@ -1,5 +1,7 @@
 """ScoreImputer: missing cells are drawn given the others."""
 
+from copy import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,7 +72,16 @@ def test_imputations_differ_and_their_mean_is_the_default(fitted):
     draws = np.stack([t["x"][gone] for t in tables])
     assert (draws.std(axis=0) > 0).all()
     filled = fitted.transform(df)
-    # Those of the mean are others, and spread evenly.
+    rows = df.isna().any(axis=1)
+    even = copy(fitted.generator_).set_params(initial_noise="sobol")
+    many = df[rows].iloc[np.repeat(np.arange(rows.sum()), 32)]
+    drawn = even.sample(conditions=many, random_state=0)
+    means = drawn["x"].to_numpy().reshape(-1, 32).mean(axis=1)
+    np.testing.assert_allclose(filled["x"][rows], means, atol=1e-12)
+    labels = drawn["sign"].to_numpy().reshape(-1, 32)
+    for label, own in zip(filled["sign"][rows], labels, strict=True):
+        assert (own == label).sum() >= 16
+    # Independent draws have the same mean and the same commonest label, but for chance.
     error = draws.std(axis=0) * np.sqrt(1 / 20 + 1 / 32)
     assert (np.abs(filled["x"][gone] - draws.mean(axis=0)) < 4 * error).all()
     drawn = pd.concat([t["sign"] for t in tables], axis=1)

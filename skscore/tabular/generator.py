@@ -100,9 +100,9 @@ class TabularGenerator(MixedInput, BaseEstimator):
         Widths of the hidden layers. "auto" is (192, 192, 192), and (512, 512, 512, 512) from
         200 000 rows on.
     max_steps : int or "auto", default="auto"
-        Gradient steps. "auto" draws 2 million ∛(n/1000) rows of the n, and at least 768 000 and at
-        most 10 million. Where ``early_stopping`` ends a training in time, it is 5 million
-        n/(n + 600), up to 3.6 million, if that is more.
+        Gradient steps. "auto" is as many as draw 2 million ∛(n/1000) rows of the n, at least
+        768 000 and at most 10 million; where ``early_stopping`` ends a training in time,
+        5 million n/(n + 600), up to 3.6 million, if that is more.
     batch_size : int or "auto", default="auto"
         Rows in a batch. "auto" is 256, and 512 from 500 rows on: half the steps, at two thirds of
         the time.

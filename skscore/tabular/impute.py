@@ -40,8 +40,8 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         where their number is a power of 2, so that their mean is nearer to that of the law than
         that of independent draws.
     generator : TabularGenerator or None, default=None
-        What is fitted, as a clone with ``missing="complete"``. `sample_imputations` draws from it
-        with ``initial_noise="independent"``, since Rubin's rules take draws to be. None is
+        What is fitted, as a clone with ``missing="complete"`` and ``initial_noise="independent"``,
+        since Rubin's rules take imputations to be. None is
         ``TabularGenerator(early_stopping="loss")``: trained on until samples are best, draws of a
         cell lie too near to each other.
     random_state : int, RandomState or None, default=None
@@ -150,7 +150,8 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         rows: Array = np.asarray(gone.any(axis=1))
         if not rows.any():
             return table
-        draws = self._draws(table, rows, self.n_draws, self.random_state, initial_noise="sobol")
+        even = copy(self.generator_).set_params(initial_noise="sobol")
+        draws = _draws(even, table, rows, self.n_draws, self.random_state)
         return _filled(table, gone, rows, _pooled(draws))
 
     def sample_imputations(self, X: Any, m: int = 5, random_state: RandomState = None) -> list[Any]:
@@ -180,7 +181,7 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         if not rows.any():
             return [table.copy() for _ in range(m)]
         seed = self.random_state if random_state is None else random_state
-        draws = self._draws(table, rows, m, seed, initial_noise="independent")
+        draws = _draws(self.generator_, table, rows, m, seed)
         return [_filled(table, gone, rows, drawn) for drawn in draws]
 
     def _read(self, X: Any) -> tuple[Any, Array]:
@@ -197,21 +198,21 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
             table = validate_data(self, X, reset=False, skip_check_array=True)
         return table, missing_cells(table)
 
-    def _draws(
-        self, table: Any, rows: Array, m: int, random_state: RandomState, *, initial_noise: str
-    ) -> list[Any]:
-        """Return m completions of some rows.
 
-        Of a Sobol sequence the draws of a row are successive points, which are spread evenly.
-        """
-        part = table[rows] if isinstance(table, np.ndarray) else table[rows].reset_index(drop=True)
-        index = np.repeat(np.arange(len(part)), m)
-        many = part[index] if isinstance(part, np.ndarray) else part.iloc[index]
-        generator = copy(self.generator_).set_params(initial_noise=initial_noise)
-        drawn = generator.sample(conditions=many, random_state=check_random_state(random_state))
-        if isinstance(drawn, np.ndarray):
-            return [drawn[k::m] for k in range(m)]
-        return [drawn.iloc[k::m].reset_index(drop=True) for k in range(m)]
+def _draws(
+    generator: TabularGenerator, table: Any, rows: Array, m: int, random_state: RandomState
+) -> list[Any]:
+    """Return m completions of some rows.
+
+    The draws of a row are successive ones, which a Sobol sequence spreads evenly.
+    """
+    part = table[rows] if isinstance(table, np.ndarray) else table[rows].reset_index(drop=True)
+    index = np.repeat(np.arange(len(part)), m)
+    many = part[index] if isinstance(part, np.ndarray) else part.iloc[index]
+    drawn = generator.sample(conditions=many, random_state=check_random_state(random_state))
+    if isinstance(drawn, np.ndarray):
+        return [drawn[k::m] for k in range(m)]
+    return [drawn.iloc[k::m].reset_index(drop=True) for k in range(m)]
 
 
 def _pooled(draws: list[Any]) -> Any:
