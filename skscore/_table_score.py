@@ -8,7 +8,9 @@ mean, that of a category with the codes e_k the mean of the codes under the post
     s = (D - x)/σ²
 
 so that F = 0 is already the exact score of a table of independent columns, numbers being standard
-normal and levels having the frequencies π_k; F has to learn what the columns say of each other.
+normal and levels having the frequencies π_k; F has to learn what the columns say of each other. Or
+F starts from what a location model says (:mod:`skscore._location_model`), which takes the place of
+x/(1 + σ²) in the means of numbers and adds ln N_k to the logits of one category.
 
 Cells may be given: they stay clean while the others are blurred, and the network sees which. Cells
 that are not known at all are absent: the network sees that, and nothing else of them.
@@ -28,6 +30,7 @@ from sklearn.utils.metaestimators import available_if
 from torch import Tensor, nn
 
 from skscore._groups import FeatureGroup
+from skscore._location_model import GIVEN_VARIANCE, UNKNOWN_VARIANCE, LocationModel
 from skscore.networks import ResidualMLP
 
 __all__ = ["ABSENT", "DRAWN", "GIVEN", "TableScore", "denoise_mirrored", "put_given"]
@@ -51,6 +54,8 @@ class TableScore(nn.Module):
         What the features stand for.
     hidden_units : sequence of int
         Widths of the hidden layers.
+    base : LocationModel or None, default=None
+        What the network starts from; None is independent columns.
 
     Attributes
     ----------
@@ -85,8 +90,14 @@ class TableScore(nn.Module):
     scale: Tensor
     log_frequencies: Tensor
 
-    def __init__(self, groups: Sequence[FeatureGroup], hidden_units: Sequence[int]) -> None:
+    def __init__(
+        self,
+        groups: Sequence[FeatureGroup],
+        hidden_units: Sequence[int],
+        base: LocationModel | None = None,
+    ) -> None:
         super().__init__()
+        self.base = base
         d = groups[-1].stop
         names = list(dict.fromkeys(group.column for group in groups))
         column, mean, scale = np.zeros(d, dtype=int), np.zeros(d), np.ones(d)
@@ -143,6 +154,12 @@ class TableScore(nn.Module):
             log_shares = np.where(shares > 0, np.log(np.maximum(shares, _LEAST_FREQUENCY)), -np.inf)
         self.register_buffer("log_frequencies", torch.tensor(log_shares, dtype=torch.float32))
         self.n_columns = len(names)
+        self.base_levels, self.base_column = slice(0, 0), -1
+        if base is not None and base.category is not None:
+            end = sum(self.sizes[: base.category + 1])
+            self.base_levels = slice(end - self.sizes[base.category], end)
+            coded_groups = [group for group in groups if group.codebook is not None]
+            self.base_column = names.index(coded_groups[base.category].column)
         self.network = ResidualMLP(
             2 * d + self.n_columns + 2 * _N_WAVES * len(numeric),
             len(numeric) + len(owner),
@@ -167,8 +184,9 @@ class TableScore(nn.Module):
     def score_and_divergence(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Return the score (n, d) and its divergence (n,), in a table of numbers alone.
 
-        ∂D_j/∂x_j is λ²/(λ² + σ²) + σλ/√(λ² + σ²) ∂F_j/∂x_j, and a number is seen by F as the unit
-        t = x_j/√(λ² + σ²) and the waves of it, whose derivatives go through the layers.
+        ∂D_j/∂x_j is λ²/(λ² + σ²), or that of the base, + σλ/√(λ² + σ²) ∂F_j/∂x_j, and a number is
+        seen by F as the unit t = x_j/√(λ² + σ²) and the waves of it, whose derivatives go through
+        the layers.
         """
         d, spread = x.shape[1], (1 + sigma.square()).sqrt()
         state = torch.full_like(x[:, :1], DRAWN).expand(-1, self.n_columns)
@@ -184,8 +202,13 @@ class TableScore(nn.Module):
         tangents = own[:, None] * (torch.cat(slopes, dim=1) / spread)
         F, derivatives = self.network.along(inputs, sigma, tangents)
         diagonal = derivatives.diagonal(dim1=0, dim2=2)
-        score = (x / spread.square() + sigma / spread * F - x) / sigma.square()
-        slope = 1 / spread.square() + sigma / spread * diagonal
+        if self.base is None:
+            start, slope = x / spread.square(), 1 / spread.square()
+        else:
+            start, _ = self._of_base(self.base, x, sigma, None)
+            slope = self.base.slope(sigma.square())
+        score = (start + sigma / spread * F - x) / sigma.square()
+        slope = slope + sigma / spread * diagonal
         return score, ((slope - 1) / sigma.square()).sum(1)
 
     def denoise(self, x: Tensor, sigma: Tensor, state: Tensor | None = None) -> Tensor:
@@ -197,15 +220,34 @@ class TableScore(nn.Module):
 
     def parts(self, x: Tensor, sigma: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return denoised numbers (n, n_numeric) and log p of the levels (n, n_levels)."""
-        if state is None:
-            state = torch.full_like(x[:, :1], DRAWN).expand(-1, self.n_columns)
-        F = self.network(self._inputs(x, sigma, state), sigma)
-        n_numeric = len(self.numeric)
-        x_n, spread = x[:, self.numeric], (1 + sigma.square()).sqrt()
-        numbers = x_n / spread.square() + sigma / spread * F[:, :n_numeric]
-        nearness = self._nearness(x)
-        log_p = self.log_frequencies + nearness / sigma.square() + F[:, n_numeric:]
-        return numbers, self._normalised(log_p)
+        seen = (
+            torch.full_like(x[:, :1], DRAWN).expand(-1, self.n_columns) if state is None else state
+        )
+        F = self.network(self._inputs(x, sigma, seen), sigma)
+        n_numeric, spread = len(self.numeric), (1 + sigma.square()).sqrt()
+        log_p = self.log_frequencies + self._nearness(x) / sigma.square() + F[:, n_numeric:]
+        if self.base is None:
+            numbers = x[:, self.numeric] / spread.square()
+        else:
+            numbers, log_f = self._of_base(self.base, x, sigma, state)
+            log_p[:, self.base_levels] += log_f
+        return numbers + sigma / spread * F[:, :n_numeric], self._normalised(log_p)
+
+    def _of_base(
+        self, base: LocationModel, x: Tensor, sigma: Tensor, state: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the means that the base has for numbers, and what these say of its levels."""
+        variance = of_category = sigma.square()
+        if state is not None:
+            known = torch.where(state == GIVEN, GIVEN_VARIANCE, UNKNOWN_VARIANCE).to(x)
+            of_column = torch.where(state == DRAWN, variance, known)
+            variance = of_column[:, self.column[self.numeric]]
+            of_category = of_column[:, self.base_column, None]
+        log_w = base.log_shares
+        if base.category is not None:
+            log_w = log_w + self._nearness(x)[:, self.base_levels] / of_category
+        denoised, log_f = base(x[:, self.numeric], variance, log_w.expand(len(x), -1))
+        return denoised, log_f if base.category is not None else log_f[:, :0]
 
     def _inputs(self, x: Tensor, sigma: Tensor, state: Tensor) -> Tensor:
         of_feature, centred = state[:, self.column], x - self.mean

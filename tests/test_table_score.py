@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from skscore._groups import FeatureGroup
+from skscore._location_model import LocationModel
 from skscore._table_score import ABSENT, DRAWN, GIVEN, TableScore
 from skscore.divergence import exact_divergence
 
@@ -32,10 +33,19 @@ def groups():
     ]
 
 
-def network(*, random_head=False, found=None):
+MEANS = np.array([[-1.0, 0.5], [0.5, 0.0], [1.0, -1.0]])
+COVARIANCES = np.array([[[0.7, 0.3], [0.3, 0.5]], [[0.4, -0.2], [-0.2, 1.0]], [[1.0, 0], [0, 1]]])
+
+
+def location_model():
+    """What the numbers a and c follow, given b."""
+    return LocationModel(MEANS, COVARIANCES, np.log([0.5, 0.3, 0.2]), 0)
+
+
+def network(*, random_head=False, found=None, base=None):
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
-        module = TableScore(found or groups(), (16, 16)).double()
+        module = TableScore(found or groups(), (16, 16), base).double()
         if random_head:
             nn.init.normal_(module.network.head.weight)
             nn.init.normal_(module.network.head.bias)
@@ -66,6 +76,65 @@ def test_an_untrained_network_has_the_exact_score_of_independent_columns(level):
     (expected,) = torch.autograd.grad(log_density_of_independent_columns(x, sigma).sum(), x)
     # Frequencies are kept in single precision.
     torch.testing.assert_close(network()(x, sigma), expected, rtol=1e-5, atol=1e-5)
+
+
+def log_density_given_a_category(x, sigma):
+    """Of numbers given the category b, whose code is blurred too, and of the other categories."""
+    log_b = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64).log()
+    log_b = log_b - (x[:, None, 1:4] - torch.eye(3)).square().sum(2) / (2 * sigma.square())
+    log_f = []
+    for mu, C in zip(MEANS, COVARIANCES, strict=True):
+        blurred = torch.tensor(C) + sigma.square()[:, :, None] * torch.eye(2)
+        law = torch.distributions.MultivariateNormal(torch.tensor(mu), blurred)
+        log_f.append(law.log_prob(x[:, [0, 4]]))
+    log_p = (log_b + torch.stack(log_f, dim=1)).logsumexp(1)
+    for group in groups()[3:]:
+        gap = x[:, None, group.start : group.stop] - torch.tensor(group.codebook)
+        log_q = torch.tensor(group.frequencies).log() - gap.square().sum(2) / (2 * sigma.square())
+        log_p = log_p + log_q.logsumexp(1)
+    return log_p
+
+
+@pytest.mark.parametrize("level", [0.05, 0.4, 8.0])
+def test_an_untrained_network_has_the_exact_score_of_its_location_model(level):
+    x = points().requires_grad_()
+    sigma = torch.full((len(x), 1), level, dtype=torch.float64)
+    (expected,) = torch.autograd.grad(log_density_given_a_category(x, sigma).sum(), x)
+    found = network(base=location_model())(x, sigma)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_given_cells_are_given_to_the_location_model():
+    module, x = network(base=location_model()).eval(), points()
+    x[:, 1:4] = torch.eye(3)[[0, 1, 2, 0, 1]]
+    sigma = torch.full((5, 1), 10.0, dtype=torch.float64)
+    state = torch.full((5, 4), DRAWN, dtype=torch.float64)
+    state[:, 1] = GIVEN
+    # At a large level nothing but the category is known.
+    numbers, _ = module.parts(x * 1.0, sigma, state)
+    gap = numbers - torch.tensor(MEANS[[0, 1, 2, 0, 1]])
+    assert gap.abs().max() < 0.1
+    # The numbers say which category it is.
+    state = torch.full((5, 4), GIVEN, dtype=torch.float64)
+    state[:, 1] = DRAWN
+    _, log_p = module.parts(x, sigma, state)
+    log_f = torch.stack(
+        [
+            torch.distributions.MultivariateNormal(torch.tensor(mu), torch.tensor(C)).log_prob(
+                x[:, [0, 4]]
+            )
+            for mu, C in zip(MEANS, COVARIANCES, strict=True)
+        ],
+        dim=1,
+    )
+    prior = module.log_frequencies[:3] + x[:, 1:4] / sigma.square()
+    torch.testing.assert_close(
+        log_p[:, :3].exp(), (log_f + prior).softmax(1), rtol=0.01, atol=0.005
+    )
+    # What is absent says nothing.
+    state[:, 0] = state[:, 2] = ABSENT
+    _, log_p = module.parts(x, sigma, state)
+    torch.testing.assert_close(log_p[:, :3].exp(), prior.softmax(1), rtol=0.01, atol=0.005)
 
 
 def test_the_levels_of_each_category_have_probabilities_that_sum_to_one():
@@ -175,10 +244,14 @@ def test_many_categories_are_normalised_as_few_are(monkeypatch):
     torch.testing.assert_close(module.parts(points(), sigma)[1], few)
 
 
+@pytest.mark.parametrize("with_base", [False, True])
 @pytest.mark.parametrize("d", [1, 2, 5])
-def test_in_tables_of_numbers_the_divergence_is_got_by_one_pass(d):
+def test_in_tables_of_numbers_the_divergence_is_got_by_one_pass(d, with_base):
     numbers = [FeatureGroup(j, "numeric", j, j + 1, None, None) for j in range(d)]
-    module = network(random_head=True, found=numbers).requires_grad_(requires_grad=False)
+    C = 0.3 + 0.7 * np.eye(d)
+    base = LocationModel(np.full((1, d), 0.2), C[None], np.zeros(1)) if with_base else None
+    module = network(random_head=True, found=numbers, base=base)
+    module.requires_grad_(requires_grad=False)
     x = torch.randn(7, d, generator=generator(), dtype=torch.float64)
     sigma = torch.linspace(0.02, 10, 7, dtype=torch.float64)[:, None]
     score, divergence = module.score_and_divergence(x, sigma)

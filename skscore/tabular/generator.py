@@ -31,6 +31,7 @@ from skscore._copying import LatestOriginal
 from skscore._even import EvenNormal, independent_normal
 from skscore._groups import FeatureGroup
 from skscore._inference import PART
+from skscore._location_model import fit_location_model
 from skscore._log_densities import mean_and_error
 from skscore._redraw import redraw_levels
 from skscore._selection import Latest, LowestLoss, Selection
@@ -71,6 +72,7 @@ _WATCHED_LOSSES = 1024
 # Of whose number the weight decay is 1.
 _ROWS_DECAYED = 100
 _MANY_ROWS = 500
+_ROWS_OF_BASE, _DRAWS_OF_BASE = 10_000, 4000
 _MAX_ROUNDS = 50
 _SCRAMBLING = 2**32 - 1  # no block of rows has this number
 
@@ -312,9 +314,10 @@ class TabularGenerator(MixedInput, BaseEstimator):
         kept, index = self._split(len(lower), seed)
         rows = EncodedRows.between(lower[kept], upper[kept], is_quantile, device, weights[kept])
         held_out = EncodedRows.between(lower, upper, is_quantile, device)
-        with seeded_globally(seed, alone=True):
-            module = TableScore(groups, self._hidden_units(len(lower)))
         generator = torch_generator(seed, device)
+        base = self._base(rows, groups, seed)
+        with seeded_globally(seed, alone=True):
+            module = TableScore(groups, self._hidden_units(len(lower)), base)
         watched = Rows(
             held_out.smoothed(torch.tensor(index, device=device), generator),
             torch.tensor(weights[index] / weights[index].mean(), dtype=torch.float32).to(device),
@@ -345,6 +348,16 @@ class TabularGenerator(MixedInput, BaseEstimator):
         self.validation_curve_ = trained.curve
         if isinstance(selection, LatestOriginal):
             self.copy_rate_ = selection.kept
+
+    def _base(self, rows: EncodedRows, groups: Sequence[FeatureGroup], seed: int) -> Any:
+        """Return what the network starts from."""
+        generator = torch_generator(seed, rows.values.device)
+        index = torch.randperm(len(rows), generator=generator, device=generator.device)
+        index = index[:_ROWS_OF_BASE]
+        n_draws = int(np.clip(_DRAWS_OF_BASE // len(index), 1, 8))
+        draws = [rows.smoothed(index, generator).double().cpu().numpy() for _ in range(n_draws)]
+        weights = rows.weights[index].double().cpu().numpy()
+        return fit_location_model(draws, weights * (len(weights) / weights.sum()), groups, seed)
 
     def _hidden_units(self, n_rows: int) -> tuple[int, ...]:
         if isinstance(self.hidden_units, str):
