@@ -231,6 +231,8 @@ def _choices(rows: Array, groups: Sequence[FeatureGroup], q: int) -> list[_Choic
             continue
         j, k = n_categories, len(group.codebook)
         n_categories += 1
+        if group.kind != "categorical":
+            continue
         if np.array_equal(group.codebook, np.eye(k)) and k * q * q <= _MOST_ENTRIES:
             levels = nearest_levels(np.nan_to_num(rows), group)
             levels[np.isnan(rows[:, group.start])] = _UNKNOWN

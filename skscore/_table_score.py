@@ -241,7 +241,9 @@ class TableScore(nn.Module):
         if state is not None:
             known = torch.where(state == GIVEN, GIVEN_VARIANCE, UNKNOWN_VARIANCE).to(x)
             of_column = torch.where(state == DRAWN, variance, known)
-            variance = of_column[:, self.column[self.numeric]]
+            of_number = self.column[self.numeric]
+            if self.training or not bool((state[:, of_number] == DRAWN).all()):
+                variance = of_column[:, of_number]
             of_category = of_column[:, self.base_column, None]
         log_w = base.log_shares
         if base.category is not None:

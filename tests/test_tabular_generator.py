@@ -5,13 +5,13 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skscore.tabular.generator import TabularGenerator, _start
+from skscore._selection import Latest
+from skscore.tabular.generator import TabularGenerator
 
 # So few steps leave the network at the exact score of independent columns, near enough.
 QUICK = {"max_steps": 2, "hidden_units": (8,), "random_state": 0}
@@ -261,37 +261,6 @@ def test_what_scikit_learn_asks_of_an_estimator(fitted):
     assert fitted.feature_names_in_.tolist() == table().columns.tolist()
 
 
-class ExactScore:
-    """The denoiser of N(m, Σ), as a TableScore without states."""
-
-    def __init__(self, m, covariance):
-        self.m, self.mean = m, torch.zeros(len(m), dtype=torch.float64)
-        self.covariance = covariance
-
-    def denoise(self, x, sigma, state):
-        blurred = self.covariance + sigma[0].square() * torch.eye(len(self.m))
-        gain = torch.linalg.solve(blurred, self.covariance)
-        return self.m + (x - self.m) @ gain
-
-
-def test_rows_start_from_the_blurred_law_of_columns_that_are_much_alike():
-    d, n = 30, 20_000
-    m = torch.linspace(-1, 1, d, dtype=torch.float64)
-    covariance = 0.9 * torch.ones(d, d, dtype=torch.float64) + 0.1 * torch.eye(d)
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(n, d, generator=generator, dtype=torch.float64)
-    x = _start(ExactScore(m, covariance), noise)
-    # Along the direction of all columns at once the variance is λ + σ², λ = 27.1, σ = 10; within
-    # what the second order leaves out and four standard errors.
-    along = x.sum(1) / d**0.5
-    expected = (27.1 + 100) ** 0.5
-    assert along.std().item() == pytest.approx(expected, rel=0.03 + 4 / (2 * n) ** 0.5)
-    across = (x - x.mean(1, keepdim=True)) * (d / (d - 1)) ** 0.5
-    assert across.std().item() == pytest.approx(100.1**0.5, rel=0.01)
-    # The mean of all rows is got but for the share of it that the prior mean, 0, keeps.
-    assert (x.mean(0) - m).abs().max() < 4 * expected / n**0.5 + 0.25 * m.abs().max()
-
-
 def test_held_out_rows_end_the_training_by_their_loss():
     df = table(300)[["sex", "height", "weight"]]
     options = {"max_steps": 600, "hidden_units": (64, 64), "random_state": 0}
@@ -305,36 +274,49 @@ def test_held_out_rows_end_the_training_by_their_loss():
     assert last.best_step_ == last.n_steps_ == 2
 
 
-@pytest.mark.parametrize(
-    ("n_rows", "ends_in_time", "n_steps"),
-    [(10, True, 3000), (100, True, 3626), (1000, True, 6104), (1000, False, 3906)]
-    + [
-        (4000, True, 7031),
-        (20_000, True, 10_603),
-        (20_000, False, 10_603),
-        (10**6, True, 19_531),
-    ],
-)
-def test_trainings_that_end_in_time_are_longer(n_rows, ends_in_time, n_steps):
-    options, generator = {"ends_in_time": ends_in_time}, TabularGenerator()
-    batch_size = generator._batch_size(n_rows)
-    assert generator._max_steps(n_rows, batch_size, **options) == n_steps
-    assert generator._max_steps(n_rows, 2 * batch_size, **options) == pytest.approx(
-        n_steps / 2, abs=1
-    )
-    assert TabularGenerator(max_steps=7)._max_steps(n_rows, batch_size, **options) == 7
+def test_budgets_that_are_given_are_kept():
+    options = {"batch_size": 7, "weight_decay": 0.0, "max_steps": 9}
+    assert TabularGenerator(**options)._budget(1000, Latest()) == (7, 9, 0.0)
+    assert TabularGenerator(max_steps=9)._budget(4000, Latest()) == (512, 9, 0.01)
+    assert TabularGenerator(batch_size=256)._budget(8000, Latest()) == (256, 15_625, 0.01)
 
 
-@pytest.mark.parametrize(
-    ("n_rows", "batch_size", "weight_decay"),
-    [(10, 256, 1.0), (200, 256, 0.25), (499, 256, 0.0402), (500, 512, 0.04), (10_000, 512, 0.01)],
-)
-def test_small_tables_get_small_batches_and_small_weights(n_rows, batch_size, weight_decay):
-    generator = TabularGenerator()
-    assert generator._batch_size(n_rows) == batch_size
-    assert generator._weight_decay(n_rows) == pytest.approx(weight_decay, rel=1e-2)
-    given = TabularGenerator(batch_size=7, weight_decay=0.0)
-    assert (given._batch_size(n_rows), given._weight_decay(n_rows)) == (7, 0.0)
+def test_levels_of_the_category_that_is_drawn_first_have_their_shares(fitted):
+    module = fitted.net_.module_
+    assert module.base is not None
+    (column,) = {
+        group.column
+        for group in fitted.encoder_.feature_groups_
+        if module.column[group.start] == module.base_column
+    }
+    for n in (100, 1000):
+        drawn = fitted.sample(n, random_state=0)[column].value_counts()
+        shares = table()[column].value_counts(normalize=True)
+        assert (drawn - n * shares).abs().max() <= 2
+
+
+def test_a_rare_class_is_not_lost():
+    rng = np.random.RandomState(0)
+    y = np.repeat(["a", "b", "rare"], [500, 494, 6])
+    x = rng.standard_normal((1000, 2)) + (y == "b")[:, None] * 2.0
+    df = pd.DataFrame(x, columns=["u", "v"]).assign(y=y)
+    generator = TabularGenerator(**QUICK).fit(df)
+    for seed in range(20):
+        assert 5 <= (generator.sample(1000, random_state=seed)["y"] == "rare").sum() <= 7
+
+
+def test_untrained_a_table_has_the_means_and_covariances_of_its_classes():
+    rng = np.random.RandomState(0)
+    y = rng.choice(["a", "b"], 1000)
+    noise = rng.multivariate_normal([0, 0], [[1.0, 0.8], [0.8, 1.0]], size=1000)
+    df = pd.DataFrame(noise, columns=["u", "v"]).assign(y=y)
+    df.loc[y == "b", ["u", "v"]] *= [1.0, -1.0]
+    generator = TabularGenerator(**QUICK).fit(df)
+    drawn = generator.sample(4000, random_state=0)
+    for level, expected in (("a", 0.8), ("b", -0.8)):
+        r = drawn.loc[drawn["y"] == level, ["u", "v"]].corr().iloc[0, 1]
+        # (1 - r²)/√n from the 500 rows, and what is drawn to the diagonal.
+        assert abs(r - expected) < 4 * 0.36 / 500**0.5
 
 
 def test_weight_decay_makes_weights_smaller():

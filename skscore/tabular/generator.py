@@ -3,9 +3,11 @@ r"""A generator of tables like a given one.
 Columns become features by :class:`~skscore.tabular.TabularEncoder`: numbers become standard normal,
 by the randomised probability integral transform, drawn afresh in every batch, and categories codes.
 One network learns the score of all of them at every noise level, given any columns or none, and the
-probability flow of :func:`~skscore.samplers.dpm_solver` leads from noise to a row. The levels of
-categories are drawn from their posterior at the smallest noise level, and then once more, each
-given all other cells.
+probability flow of :func:`~skscore.samplers.dpm_solver` leads from noise to a row. The network
+starts from a Gaussian of the numbers, or from one for each level of the category that says most of
+them; the level of this category is drawn first, with its share, and the rest of the row given it.
+Those of other categories are drawn from their posterior at the smallest noise level, and then once
+more, each given all other cells.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,9 +38,10 @@ from skscore._log_densities import mean_and_error
 from skscore._redraw import redraw_levels
 from skscore._selection import Latest, LowestLoss, Selection
 from skscore._table_loss import LAW_OF_CONDITIONED, EncodedRows, TableLoss
-from skscore._table_score import DRAWN, GIVEN, TableScore, denoise_mirrored, put_given
+from skscore._table_score import DRAWN, GIVEN, TableScore, put_given
+from skscore._table_start import draw_first, noise_and_ranks, starting_rows
 from skscore._threads import seeded_globally
-from skscore._training import WEIGHT_DECAY, TrainingPlan, train
+from skscore._training import TrainingPlan, train
 from skscore._validation import (
     Array,
     RandomState,
@@ -53,6 +56,12 @@ from skscore._validation import (
 )
 from skscore.noise import LogNormalSigma, karras_sigmas
 from skscore.samplers import dpm_solver
+from skscore.tabular._budget import (
+    batch_size_for,
+    hidden_units_for,
+    n_steps_for,
+    weight_decay_for,
+)
 from skscore.tabular._conditions import given_rows
 from skscore.tabular._density import TableDensity
 from skscore.tabular._given import Given, missing_cells
@@ -69,9 +78,6 @@ _WATCH_STEPS, _WATCHED_DRAWS, _WATCHED_ROWS_MAX = 16, 1000, 10_000
 _LEAST_SPLIT = 10
 _N_VALIDATIONS, _STEPS_BETWEEN, _PATIENCE, _LEAST_COPY_RATE = 50, 60, 6.0, 0.02
 _WATCHED_LOSSES = 1024
-# Of whose number the weight decay is 1.
-_ROWS_DECAYED = 100
-_MANY_ROWS = 500
 _ROWS_OF_BASE, _DRAWS_OF_BASE = 10_000, 4000
 _MAX_ROUNDS = 50
 _SCRAMBLING = 2**32 - 1  # no block of rows has this number
@@ -85,6 +91,10 @@ class TabularGenerator(MixedInput, BaseEstimator):
     network learns the score of all of them [1]_, numbers by regression, categories by
     classification [2]_, and at the same time given any columns, so that `sample` can fill rows of
     which some cells are given.
+
+    The network starts from a general location model [5]_: numbers are Gaussian given the level of
+    that category, of up to 16 levels, which predicts them best. The level of this category is drawn
+    first, with its share, and the others given it.
 
     Parameters
     ----------
@@ -168,6 +178,8 @@ class TabularGenerator(MixedInput, BaseEstimator):
     .. [3] A. B. Owen, "Randomly permuted (t,m,s)-nets and (t,s)-sequences", Monte Carlo and
        quasi-Monte Carlo methods in scientific computing, 1995.
     .. [4] I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR 2019.
+    .. [5] I. Olkin and R. F. Tate, "Multivariate correlation models with mixed discrete and
+       continuous variables", Annals of Mathematical Statistics 1961.
 
     Examples
     --------
@@ -317,15 +329,13 @@ class TabularGenerator(MixedInput, BaseEstimator):
         generator = torch_generator(seed, device)
         base = self._base(rows, groups, seed)
         with seeded_globally(seed, alone=True):
-            module = TableScore(groups, self._hidden_units(len(lower)), base)
+            module = TableScore(groups, self._widths(len(lower)), base)
         watched = Rows(
             held_out.smoothed(torch.tensor(index, device=device), generator),
             torch.tensor(weights[index] / weights[index].mean(), dtype=torch.float32).to(device),
         )
         law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *_LAW)
-        batch_size = self._batch_size(len(lower))
-        ends_in_time = not isinstance(selection, Latest)
-        max_steps = self._max_steps(len(lower), batch_size, ends_in_time=ends_in_time)
+        batch_size, max_steps, weight_decay = self._budget(len(lower), selection)
         plan = TrainingPlan(
             max_steps=max_steps,
             batch_size=batch_size,
@@ -335,7 +345,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
             verbose=bool(self.verbose),
             seed=seed,
             noise_name="the noise levels of tables",
-            weight_decay=self._weight_decay(len(lower)),
+            weight_decay=weight_decay,
             # Of a short training more would cost more than it does.
             n_validations=int(np.clip(max_steps // _STEPS_BETWEEN, 5, _N_VALIDATIONS)),
         )
@@ -359,28 +369,20 @@ class TabularGenerator(MixedInput, BaseEstimator):
         weights = rows.weights[index].double().cpu().numpy()
         return fit_location_model(draws, weights * (len(weights) / weights.sum()), groups, seed)
 
-    def _hidden_units(self, n_rows: int) -> tuple[int, ...]:
+    def _widths(self, n_rows: int) -> tuple[int, ...]:
         if isinstance(self.hidden_units, str):
-            return (192, 192, 192) if n_rows < 200_000 else (512, 512, 512, 512)
+            return hidden_units_for(n_rows)
         return check_hidden_units(self.hidden_units)
 
-    def _batch_size(self, n_rows: int) -> int:
-        if self.batch_size == "auto":
-            return 256 if n_rows < _MANY_ROWS else 512
-        return int(self.batch_size)
-
-    def _max_steps(self, n_rows: int, batch_size: int, *, ends_in_time: bool) -> int:
-        if self.max_steps != "auto":
-            return int(self.max_steps)
-        n_draws = np.clip(2.0e6 * (n_rows / 1000) ** (1 / 3), 7.68e5, 1.0e7)
-        if ends_in_time:
-            n_draws = max(n_draws, min(5.0e6 * n_rows / (n_rows + 600), 3.6e6))
-        return max(1, round(n_draws / batch_size))
-
-    def _weight_decay(self, n_rows: int) -> float:
-        if self.weight_decay == "auto":
-            return float(np.clip((_ROWS_DECAYED / n_rows) ** 2, WEIGHT_DECAY, 1.0))
-        return float(self.weight_decay)
+    def _budget(self, n_rows: int, selection: Selection) -> tuple[int, int, float]:
+        """Return the size of a batch, the number of steps and the weight decay."""
+        batch_size = batch_size_for(n_rows) if self.batch_size == "auto" else int(self.batch_size)
+        ends_in_time = not isinstance(selection, Latest)
+        steps = n_steps_for(n_rows, batch_size, ends_in_time=ends_in_time)
+        steps = steps if self.max_steps == "auto" else int(self.max_steps)
+        automatic = self.weight_decay == "auto"
+        decay = weight_decay_for(n_rows) if automatic else float(self.weight_decay)
+        return batch_size, steps, decay
 
     def _split(self, n: int, seed: int) -> tuple[Array, Array]:
         """Return the rows to train on and those to take losses of."""
@@ -414,11 +416,13 @@ class TabularGenerator(MixedInput, BaseEstimator):
         generator = torch_generator(seed, module.mean.device)
         with torch.no_grad():
             even = EvenNormal(len(module.mean) + module.n_categories, generator)
-            noise, u = _noise_and_ranks(module, even.draw(_WATCHED_DRAWS).float())
+            noise, u = noise_and_ranks(module, even.draw(_WATCHED_DRAWS).float())
+            state, clean = draw_first(module, u)
             sigmas = karras_sigmas(_SIGMA_MAX, _SIGMA_MIN, _WATCH_STEPS).float()
-            z = dpm_solver(module, _start(module, noise), sigmas)
+            start = starting_rows(module, noise, _SIGMA_MAX, state, clean)
+            z = dpm_solver(lambda x, sigma: module(x, sigma, state), start, sigmas)
             z = module.encode_levels(z, module.levels_of(z))
-            z = redraw_levels(module, z, _SIGMA_MAX, generator, u=u)
+            z = redraw_levels(module, z, _SIGMA_MAX, generator, state, u)
         rows: Array = z.double().cpu().numpy()
         return points(self.encoder_.inverse_transform(rows)) if np.isfinite(rows).all() else rows
 
@@ -631,13 +635,15 @@ class TabularGenerator(MixedInput, BaseEstimator):
         clean: Tensor | None,
         generator: torch.Generator,
     ) -> Tensor:
-        if state is not None and clean is not None:
+        noise, u = noise_and_ranks(module, noise)
+        if state is None or clean is None:
+            state, clean = draw_first(module, u)
+        else:
             filler = PART - len(state)
             state = torch.cat([state, state[-1:].expand(filler, -1)])
             clean = torch.cat([clean, clean[-1:].expand(filler, -1)])
-        noise, u = _noise_and_ranks(module, noise)
         with torch.no_grad():
-            x = _start(module, noise, state, clean)
+            x = starting_rows(module, noise, _SIGMA_MAX, state, clean)
 
         def score_fn(x: Tensor, sigma: Tensor) -> Tensor:
             score: Tensor = module(x, sigma, state)
@@ -666,31 +672,6 @@ class TabularGenerator(MixedInput, BaseEstimator):
             is_given = torch.tensor(given.known[:, labels.index(label)], device=device)
             state[is_given, j] = GIVEN
         return state, z.double()
-
-
-def _noise_and_ranks(module: TableScore, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the noise of the features, and uniform numbers for the levels of categories."""
-    d = len(module.mean)
-    return noise[:, :d], torch.special.ndtr(noise[:, d:])
-
-
-def _start(
-    module: TableScore, noise: Tensor, state: Tensor | None = None, clean: Tensor | None = None
-) -> Tensor:
-    r"""Return where rows start, at the largest noise level, σ.
-
-    There a row has nearly the law N(m, Σ + σ²I), whose denoiser is m + A(x - m), A = Σ/(Σ + σ²).
-    With D the denoised μ ± σε, the mean of both is m and half their difference Aσε, and
-
-        m + σ (I - A)^(-1/2) ε = m + σε + ½ Aσε + O(A²).
-
-    Without it, columns that are much alike, or far from their mean by what is given, would end up
-    too near to the mean of all rows.
-    """
-    sigma = noise.new_full((len(noise), 1), _SIGMA_MAX)
-    blur = _SIGMA_MAX * noise
-    one, other = denoise_mirrored(module, blur, sigma, state, clean)
-    return put_given(module, (one + other) / 2 + blur + (one - other) / 4, state, clean)
 
 
 def _kept(rows: Any, checks: Sequence[Callable[[Any], Any]]) -> Array:

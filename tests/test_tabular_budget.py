@@ -1,0 +1,41 @@
+"""How long tables of different sizes are trained, and how."""
+
+import pytest
+
+from skscore.tabular._budget import (
+    batch_size_for,
+    hidden_units_for,
+    n_steps_for,
+    weight_decay_for,
+)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "ends_in_time", "n_steps"),
+    [(10, True, 3000), (100, True, 3626), (1000, True, 6104), (1000, False, 3906)]
+    + [
+        (4000, True, 7031),
+        (20_000, True, 10_603),
+        (20_000, False, 10_603),
+        (10**6, True, 19_531),
+    ],
+)
+def test_trainings_that_end_in_time_are_longer(n_rows, ends_in_time, n_steps):
+    batch_size = batch_size_for(n_rows)
+    assert n_steps_for(n_rows, batch_size, ends_in_time=ends_in_time) == n_steps
+    halved = n_steps_for(n_rows, 2 * batch_size, ends_in_time=ends_in_time)
+    assert halved == pytest.approx(n_steps / 2, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size", "weight_decay"),
+    [(10, 256, 1.0), (200, 256, 0.25), (499, 256, 0.0402), (500, 512, 0.04), (10_000, 512, 0.01)],
+)
+def test_small_tables_get_small_batches_and_small_weights(n_rows, batch_size, weight_decay):
+    assert batch_size_for(n_rows) == batch_size
+    assert weight_decay_for(n_rows) == pytest.approx(weight_decay, rel=1e-2)
+
+
+def test_many_rows_get_more_units():
+    assert hidden_units_for(199_999) == (192, 192, 192)
+    assert hidden_units_for(200_000) == (512, 512, 512, 512)
