@@ -114,7 +114,8 @@ class TabularGenerator(MixedInput, BaseEstimator):
     max_steps : int or "auto", default="auto"
         Gradient steps. "auto" is as many as draw 2 million ∛(n/1000) rows of the n, at least
         768 000 and at most 10 million; where ``early_stopping`` ends a training in time,
-        5 million n/(n + 600), up to 3.6 million, if that is more.
+        5 million n/(n + 600), up to 3.6 million, if that is more. It is 0.7 of this where the
+        network starts from a location model.
     batch_size : int or "auto", default="auto"
         Rows in a batch. "auto" is 256, and 512 from 500 rows on: half the steps, at two thirds of
         the time.
@@ -335,7 +336,9 @@ class TabularGenerator(MixedInput, BaseEstimator):
             torch.tensor(weights[index] / weights[index].mean(), dtype=torch.float32).to(device),
         )
         law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *_LAW)
-        batch_size, max_steps, weight_decay = self._budget(len(lower), selection)
+        batch_size, max_steps, weight_decay = self._budget(
+            len(lower), selection, with_base=base is not None
+        )
         plan = TrainingPlan(
             max_steps=max_steps,
             batch_size=batch_size,
@@ -374,11 +377,13 @@ class TabularGenerator(MixedInput, BaseEstimator):
             return hidden_units_for(n_rows)
         return check_hidden_units(self.hidden_units)
 
-    def _budget(self, n_rows: int, selection: Selection) -> tuple[int, int, float]:
+    def _budget(
+        self, n_rows: int, selection: Selection, *, with_base: bool
+    ) -> tuple[int, int, float]:
         """Return the size of a batch, the number of steps and the weight decay."""
         batch_size = batch_size_for(n_rows) if self.batch_size == "auto" else int(self.batch_size)
         ends_in_time = not isinstance(selection, Latest)
-        steps = n_steps_for(n_rows, batch_size, ends_in_time=ends_in_time)
+        steps = n_steps_for(n_rows, batch_size, ends_in_time=ends_in_time, with_base=with_base)
         steps = steps if self.max_steps == "auto" else int(self.max_steps)
         automatic = self.weight_decay == "auto"
         decay = weight_decay_for(n_rows) if automatic else float(self.weight_decay)
