@@ -33,7 +33,7 @@ from skscore._copying import LatestOriginal
 from skscore._even import EvenNormal, independent_normal
 from skscore._groups import FeatureGroup
 from skscore._inference import PART
-from skscore._location_model import fit_location_model
+from skscore._location_model import LocationModel, fit_location_model
 from skscore._log_densities import mean_and_error
 from skscore._redraw import redraw_levels
 from skscore._selection import Latest, LowestLoss, Selection
@@ -114,8 +114,8 @@ class TabularGenerator(MixedInput, BaseEstimator):
     max_steps : int or "auto", default="auto"
         Gradient steps. "auto" is as many as draw 2 million ∛(n/1000) rows of the n, at least
         768 000 and at most 10 million; where ``early_stopping`` ends a training in time,
-        5 million n/(n + 600), up to 3.6 million, if that is more. It is 0.7 of this where the
-        network starts from a location model.
+        5 million n/(n + 600), up to 3.6 million, if that is more, and 0.7 of this where the network
+        starts from a Gaussian for each level of a category.
     batch_size : int or "auto", default="auto"
         Rows in a batch. "auto" is 256, and 512 from 500 rows on: half the steps, at two thirds of
         the time.
@@ -337,7 +337,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
         )
         law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *_LAW)
         batch_size, max_steps, weight_decay = self._budget(
-            len(lower), selection, with_base=base is not None
+            len(lower), selection, by_level=base is not None and base.category is not None
         )
         plan = TrainingPlan(
             max_steps=max_steps,
@@ -355,14 +355,16 @@ class TabularGenerator(MixedInput, BaseEstimator):
         conditioned_law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *LAW_OF_CONDITIONED)
         loss = TableLoss(law, groups, conditioned_law).to(device)
         trained = train(module.to(device), loss, rows, watched, plan, selection)
-        trained.net.module_.double().requires_grad_(requires_grad=False)
+        trained.net.module_.double().eval().requires_grad_(requires_grad=False)
         self.net_ = trained.net
         self.n_steps_, self.best_step_ = trained.n_steps, trained.best_step
         self.validation_curve_ = trained.curve
         if isinstance(selection, LatestOriginal):
             self.copy_rate_ = selection.kept
 
-    def _base(self, rows: EncodedRows, groups: Sequence[FeatureGroup], seed: int) -> Any:
+    def _base(
+        self, rows: EncodedRows, groups: Sequence[FeatureGroup], seed: int
+    ) -> LocationModel | None:
         """Return what the network starts from."""
         generator = torch_generator(seed, rows.values.device)
         index = torch.randperm(len(rows), generator=generator, device=generator.device)
@@ -378,12 +380,12 @@ class TabularGenerator(MixedInput, BaseEstimator):
         return check_hidden_units(self.hidden_units)
 
     def _budget(
-        self, n_rows: int, selection: Selection, *, with_base: bool
+        self, n_rows: int, selection: Selection, *, by_level: bool
     ) -> tuple[int, int, float]:
         """Return the size of a batch, the number of steps and the weight decay."""
         batch_size = batch_size_for(n_rows) if self.batch_size == "auto" else int(self.batch_size)
         ends_in_time = not isinstance(selection, Latest)
-        steps = n_steps_for(n_rows, batch_size, ends_in_time=ends_in_time, with_base=with_base)
+        steps = n_steps_for(n_rows, batch_size, ends_in_time=ends_in_time, by_level=by_level)
         steps = steps if self.max_steps == "auto" else int(self.max_steps)
         automatic = self.weight_decay == "auto"
         decay = weight_decay_for(n_rows) if automatic else float(self.weight_decay)
