@@ -14,7 +14,7 @@ improve. So the last validation is kept at which
 
 SE being the standard error of the difference of the two rates, or, more strictly, at which
 
-    rate <= max(1.2 r, r + SE', least)
+    rate <= max(1.1 r, r + SE', least)
 
 with SE' the standard error of the rate of the generated rows, were it r, and r the rate of the
 training rows, or that of the first two validations if it is more: what is hardly trained copies
@@ -33,7 +33,7 @@ from skscore.metrics import Metric, copy_rate
 __all__ = ["LatestOriginal"]
 
 _TOLERANCE = 0.01
-_FACTOR = 1.2
+_FACTOR = 1.1
 _N_FIRST = 2
 
 
