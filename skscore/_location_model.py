@@ -48,6 +48,8 @@ _SMALLEST_VARIANCE = 1e-4
 _MOST_ENTRIES = 2**14
 _LEAST_ROWS = 10
 _N_FOLDS = 5
+# Held out, of the categories whose levels differ most.
+_ROWS_COMPARED, _MOST_CHOICES = 3000, 8
 _UNKNOWN = -1
 
 
@@ -163,8 +165,9 @@ def fit_location_model(
 ) -> LocationModel | None:
     """Fit the location model of the category that predicts numbers best, if one does.
 
-    Independent numbers, a single Gaussian and each one-hot category are compared by the
-    log-likelihood of rows held out, and the simpler ones preferred within two standard errors.
+    Independent numbers, a single Gaussian and the eight one-hot categories between whose levels
+    numbers vary most are compared by the log-likelihood of rows held out, up to 3000 of them in
+    all, and the simpler ones preferred within two standard errors.
 
     Parameters
     ----------
@@ -187,26 +190,10 @@ def fit_location_model(
     if not q or n < _N_FOLDS or q * q > _MOST_ENTRIES:
         return None
     z = np.stack([rows[:, numbers] for rows in draws])
-    variance = np.where(np.isnan(z[0]), UNKNOWN_VARIANCE, GIVEN_VARIANCE)
-    folds = list(KFold(_N_FOLDS, shuffle=True, random_state=seed % 2**32).split(weights))
-
-    def held_out(choice: _Choice) -> Array:
-        log_f = np.empty(n)
-        for seen, unseen in folds:
-            model = _fit(z[:, seen], weights[seen], choice.of(seen))
-            log_f[unseen] = _log_f(model, z[0, unseen], variance[unseen], choice.levels[unseen])
-        return log_f
-
     single = _Choice(None, np.ones(1), np.zeros(n, dtype=int))
-    independent = LocationModel(np.zeros((1, q)), np.eye(q)[None], np.zeros(1))
-    best, best_log_f = None, _log_f(independent, z[0], variance, single.levels)
-    for choices in ([single], _choices(draws[0], groups, q)):
-        log_f = [held_out(choice) for choice in choices]
-        if not log_f:
-            continue
-        k = int(np.argmax([weights @ own for own in log_f]))
-        if _is_clearly_above(log_f[k], best_log_f, weights):
-            best, best_log_f = choices[k], log_f[k]
+    choices = _choices(draws[0], groups, q)
+    choices.sort(key=lambda choice: -_explained(z[0], weights, choice.levels))
+    best = _best_choice(z, weights, [[single], choices[:_MOST_CHOICES]], seed)
     return None if best is None else _fit(z, weights, best)
 
 
@@ -238,6 +225,45 @@ def _choices(rows: Array, groups: Sequence[FeatureGroup], q: int) -> list[_Choic
             levels[np.isnan(rows[:, group.start])] = _UNKNOWN
             found.append(_Choice(j, group.frequencies, levels))
     return found
+
+
+def _explained(z: Array, weights: Array, levels: Array) -> float:
+    """Return how much of the variance of numbers lies between levels, beyond what is by chance."""
+    x, between = np.nan_to_num(z), 0.0
+    for k in np.unique(levels[levels >= 0]):
+        own = weights * (levels == k)
+        between += float(np.square(own @ x).sum() / own.sum())
+    return between / float(weights.sum()) - int(levels.max()) * z.shape[1] / len(z)
+
+
+def _best_choice(
+    z: Array, weights: Array, rounds: Sequence[Sequence[_Choice]], seed: int
+) -> _Choice | None:
+    """Return the choice under which held-out rows (n_draws, n, q) are likeliest.
+
+    None is independent numbers; a choice of a later round has to do clearly better.
+    """
+    some = slice(_ROWS_COMPARED)
+    z, weights = z[:, some], weights[some]
+    _, n, q = z.shape
+    variance = np.where(np.isnan(z[0]), UNKNOWN_VARIANCE, GIVEN_VARIANCE)
+    folds = list(KFold(_N_FOLDS, shuffle=True, random_state=seed % 2**32).split(weights))
+
+    def held_out(choice: _Choice) -> Array:
+        log_f = np.empty(n)
+        for seen, unseen in folds:
+            model = _fit(z[:, seen], weights[seen], choice.of(seen))
+            log_f[unseen] = _log_f(model, z[0, unseen], variance[unseen], choice.levels[unseen])
+        return log_f
+
+    independent = LocationModel(np.zeros((1, q)), np.eye(q)[None], np.zeros(1))
+    best, best_log_f = None, _log_f(independent, z[0], variance, np.zeros(n, dtype=int))
+    for choices in rounds:
+        log_f = [held_out(choice) for choice in choices]
+        k = int(np.argmax([weights @ own for own in log_f])) if choices else 0
+        if choices and _is_clearly_above(log_f[k], best_log_f, weights):
+            best, best_log_f = choices[k], log_f[k]
+    return best
 
 
 def _is_clearly_above(one: Array, other: Array, weights: Array) -> bool:

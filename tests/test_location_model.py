@@ -252,6 +252,18 @@ def test_models_that_would_cost_too_much_are_left_out():
     assert fit(X[:, :128], groups(128, ())).category is None
 
 
+def test_the_category_is_found_among_many():
+    X, level = rows(4000, shift=1.0)
+    rng = np.random.RandomState(0)
+    others = [np.eye(2)[rng.choice(2, 4000)] for _ in range(12)]
+    shares = [(0.5, 0.5)] * 12 + [(0.2, 0.3, 0.5)]
+    found = fit(np.hstack([X[:, :3], *others, np.eye(3)[level]]), groups(3, shares))
+    assert found.category == 12
+    # All rows are used, not only those that were compared.
+    expected = np.array([X[level == k, :3].mean(0) for k in range(3)])
+    np.testing.assert_allclose(found.means, expected, atol=0.01)
+
+
 def test_short_codes_are_no_candidates():
     found = groups()
     angles = np.array([0.0, 2.0, 4.0])
