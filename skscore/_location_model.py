@@ -1,6 +1,6 @@
 r"""The general location model: numbers that are Gaussian given the level of a category.
 
-    z | k ~ N(μ_k, C_k),      level k with probability π_k
+    z | k ~ N(μ_k, C_k)
 
 Seen through noise of its own variance ν_j in each number, N = diag(ν) (σ² where a number is
 blurred, next to nothing where it is given, ∞ where nothing is known of it), and with w_k for what
@@ -36,6 +36,8 @@ from sklearn.model_selection import KFold
 from torch import Tensor, nn
 
 from skscore._groups import FeatureGroup, nearest_levels
+from skscore._inference import in_parts, to_numpy
+from skscore._log_densities import mean_and_error
 from skscore._validation import Array
 
 __all__ = ["LocationModel", "fit_location_model"]
@@ -62,14 +64,12 @@ class LocationModel(nn.Module):
         The μ_k.
     covariances : array-like of shape (K, q, q)
         The C_k.
-    log_shares : array-like of shape (K,)
-        The ln π_k.
     category : int or None, default=None
         Which of the categories k is the level of; None for a single Gaussian, K = 1.
 
     Examples
     --------
-    >>> model = LocationModel([[-1.0], [1.0]], np.ones((2, 1, 1)), np.log([0.5, 0.5]), 0)
+    >>> model = LocationModel([[-1.0], [1.0]], np.ones((2, 1, 1)), 0)
     >>> x, variance = torch.tensor([[3.0]]), torch.tensor([[1.0]])
     >>> denoised, log_p = model(x, variance, torch.zeros(1, 2))
     >>> denoised, log_p.exp()
@@ -80,11 +80,8 @@ class LocationModel(nn.Module):
     covariances: Tensor
     variances: Tensor
     axes: Tensor
-    log_shares: Tensor
 
-    def __init__(
-        self, means: Array, covariances: Array, log_shares: Array, category: int | None = None
-    ) -> None:
+    def __init__(self, means: Array, covariances: Array, category: int | None = None) -> None:
         super().__init__()
         C = np.asarray(covariances, dtype=np.float64)
         variances, axes = np.linalg.eigh(C)
@@ -96,7 +93,6 @@ class LocationModel(nn.Module):
             ("covariances", C),
             ("variances", variances),
             ("axes", axes),
-            ("log_shares", log_shares),
         ):
             self.register_buffer(name, torch.tensor(np.asarray(value), dtype=torch.float32))
 
@@ -212,18 +208,14 @@ class _Choice:
 def _choices(rows: Array, groups: Sequence[FeatureGroup], q: int) -> list[_Choice]:
     """Return the categories that numbers may be split by."""
     found: list[_Choice] = []
-    n_categories = 0
-    for group in groups:
-        if group.codebook is None or group.frequencies is None:
+    for j, group in enumerate(group for group in groups if group.codebook is not None):
+        codes, shares = group.codebook, group.frequencies
+        if codes is None or shares is None or group.kind != "categorical":
             continue
-        j, k = n_categories, len(group.codebook)
-        n_categories += 1
-        if group.kind != "categorical":
-            continue
-        if np.array_equal(group.codebook, np.eye(k)) and k * q * q <= _MOST_ENTRIES:
+        if np.array_equal(codes, np.eye(len(codes))) and len(codes) * q * q <= _MOST_ENTRIES:
             levels = nearest_levels(np.nan_to_num(rows), group)
             levels[np.isnan(rows[:, group.start])] = _UNKNOWN
-            found.append(_Choice(j, group.frequencies, levels))
+            found.append(_Choice(j, shares, levels))
     return found
 
 
@@ -253,46 +245,39 @@ def _best_choice(
         log_f = np.empty(n)
         for seen, unseen in folds:
             model = _fit(z[:, seen], weights[seen], choice.of(seen))
-            log_f[unseen] = _log_f(model, z[0, unseen], variance[unseen], choice.levels[unseen])
+            log_f[unseen] = _log_f(model, z[0, unseen], variance[unseen], choice.of(unseen))
         return log_f
 
-    independent = LocationModel(np.zeros((1, q)), np.eye(q)[None], np.zeros(1))
-    best, best_log_f = None, _log_f(independent, z[0], variance, np.zeros(n, dtype=int))
+    independent = LocationModel(np.zeros((1, q)), np.eye(q)[None])
+    single = _Choice(None, np.ones(1), np.zeros(n, dtype=int))
+    best, best_log_f = None, _log_f(independent, z[0], variance, single)
     for choices in rounds:
+        if not choices:
+            continue
         log_f = [held_out(choice) for choice in choices]
-        k = int(np.argmax([weights @ own for own in log_f])) if choices else 0
-        if choices and _is_clearly_above(log_f[k], best_log_f, weights):
+        k = int(np.argmax([weights @ own for own in log_f]))
+        gain, error = mean_and_error(log_f[k] - best_log_f, weights)
+        if gain > 2 * error:
             best, best_log_f = choices[k], log_f[k]
     return best
 
 
-def _is_clearly_above(one: Array, other: Array, weights: Array) -> bool:
-    """Whether the weighted mean of one is larger, by two standard errors of the difference."""
-    share = weights / weights.sum()
-    gap = one - other
-    mean = share @ gap
-    return bool(mean > 2 * np.sqrt(share**2 @ (gap - mean) ** 2))
-
-
-def _log_f(model: LocationModel, z: Array, variance: Array, levels: Array) -> Array:
+def _log_f(model: LocationModel, z: Array, variance: Array, choice: _Choice) -> Array:
     """Return ln N(z; μ_k, C_k + N) (n,) of rows of the levels k, but for a constant."""
     x, nu = torch.tensor(np.nan_to_num(z)).float(), torch.tensor(variance).float()
-    parts = [
-        model.eval()._by_level(*part)[1] for part in zip(x.split(256), nu.split(256), strict=True)
-    ]
-    log_f = torch.cat(parts).double()
-    shares = model.log_shares.double().exp()
-    unknown = (log_f + shares.log()).logsumexp(1)
-    known = log_f.gather(1, torch.tensor(np.maximum(levels, 0))[:, None])[:, 0]
-    return torch.where(torch.tensor(levels == _UNKNOWN), unknown, known).numpy()
+    log_f = in_parts(lambda x, nu: model.eval()._by_level(x, nu)[1], x, nu).double()
+    levels, log_shares = torch.tensor(choice.levels), torch.tensor(choice.shares).log()
+    known = log_f.gather(1, levels.clamp(min=0)[:, None])[:, 0]
+    unknown = (log_f + log_shares).logsumexp(1)
+    return to_numpy(torch.where(levels == _UNKNOWN, unknown, known))
 
 
 def _fit(z: Array, weights: Array, choice: _Choice) -> LocationModel:
     """Fit to draws (n_draws, n, q) of rows."""
-    shares, levels = choice.shares, choice.levels
-    counts = np.bincount(levels[levels >= 0], weights[levels >= 0], minlength=len(shares))
-    means, overall = np.zeros((len(shares), z.shape[2])), _shrunk(z, weights)
-    covariances = np.repeat(overall[None], len(shares), axis=0)
+    levels, K = choice.levels, len(choice.shares)
+    counts = np.bincount(levels[levels >= 0], weights[levels >= 0], minlength=K)
+    means, overall = np.zeros((K, z.shape[2])), _shrunk(z, weights)
+    covariances = np.repeat(overall[None], K, axis=0)
     many = np.flatnonzero(counts >= _LEAST_ROWS)
     for k in many:
         own = levels == k
@@ -304,8 +289,7 @@ def _fit(z: Array, weights: Array, choice: _Choice) -> LocationModel:
         for k in many:
             S_k = _covariance(z[:, levels == k], weights[levels == k])
             covariances[k] = (counts[k] * S_k + q * within) / (counts[k] + q)
-    with np.errstate(divide="ignore"):
-        return LocationModel(means, covariances, np.log(shares), choice.category)
+    return LocationModel(means, covariances, choice.category)
 
 
 def _mean(z: Array, weights: Array) -> Array:

@@ -245,11 +245,14 @@ class TableScore(nn.Module):
             if self.training or not bool((state[:, of_number] == DRAWN).all()):
                 variance = of_column[:, of_number]
             of_category = of_column[:, self.base_column, None]
-        log_w = base.log_shares
-        if base.category is not None:
-            log_w = log_w + self._nearness(x)[:, self.base_levels] / of_category
-        denoised, log_f = base(x[:, self.numeric], variance, log_w.expand(len(x), -1))
-        return denoised, log_f if base.category is not None else log_f[:, :0]
+        numbers = x[:, self.numeric]
+        if base.category is None:
+            denoised, log_f = base(numbers, variance, torch.zeros_like(x[:, :1]))
+            return denoised, log_f[:, :0]
+        own = self.base_levels
+        log_w = self.log_frequencies[own] + self._nearness(x)[:, own] / of_category
+        found: tuple[Tensor, Tensor] = base(numbers, variance, log_w)
+        return found
 
     def _inputs(self, x: Tensor, sigma: Tensor, state: Tensor) -> Tensor:
         of_feature, centred = state[:, self.column], x - self.mean

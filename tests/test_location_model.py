@@ -25,7 +25,7 @@ SHARES = np.array([0.4, 0.6])
 
 
 def model():
-    return LocationModel(MEANS, COVARIANCES, np.log(SHARES), 0).double().eval()
+    return LocationModel(MEANS, COVARIANCES, 0).double().eval()
 
 
 def points(n=40, q=3, seed=0):
@@ -103,7 +103,7 @@ def test_the_denoiser_is_the_gradient_of_the_log_density():
 
 def test_given_numbers_are_regressed_on():
     C, x = COVARIANCES[0], points()
-    single = LocationModel(np.zeros((1, 3)), C[None], np.zeros(1)).double().eval()
+    single = LocationModel(np.zeros((1, 3)), C[None]).double().eval()
     variance = torch.tensor([[1e-9, UNKNOWN_VARIANCE, 1e-9]], dtype=torch.float64).expand(40, -1)
     D, _ = single(x, variance, x[:, :1] * 0)
     slopes = C[1, [0, 2]] @ np.linalg.inv(C[np.ix_([0, 2], [0, 2])])
@@ -113,7 +113,7 @@ def test_given_numbers_are_regressed_on():
 
 def test_two_numbers_that_are_one_leave_the_third_in_its_place():
     twice = np.array([[1.0, 1.0, 0.5], [1.0, 1.0, 0.5], [0.5, 0.5, 1.0]])
-    single = LocationModel(np.zeros((1, 3)), twice[None], np.zeros(1)).eval()
+    single = LocationModel(np.zeros((1, 3)), twice[None]).eval()
     x = torch.tensor([[1.0, 1.02, 0.0]])
     variance = torch.tensor([[GIVEN_VARIANCE, GIVEN_VARIANCE, UNKNOWN_VARIANCE]])
     D, _ = single(x, variance, torch.zeros(1, 1))
@@ -121,7 +121,7 @@ def test_two_numbers_that_are_one_leave_the_third_in_its_place():
 
 
 def test_slopes_are_the_derivatives():
-    single = LocationModel(MEANS[:1], COVARIANCES[:1], np.zeros(1)).double().eval()
+    single = LocationModel(MEANS[:1], COVARIANCES[:1]).double().eval()
     variance = torch.tensor([[0.3]], dtype=torch.float64)
 
     def denoised(row):

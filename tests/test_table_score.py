@@ -39,7 +39,7 @@ COVARIANCES = np.array([[[0.7, 0.3], [0.3, 0.5]], [[0.4, -0.2], [-0.2, 1.0]], [[
 
 def location_model():
     """What the numbers a and c follow, given b."""
-    return LocationModel(MEANS, COVARIANCES, np.log([0.5, 0.3, 0.2]), 0)
+    return LocationModel(MEANS, COVARIANCES, 0)
 
 
 def network(*, random_head=False, found=None, base=None):
@@ -56,17 +56,22 @@ def points(n=5):
     return torch.randn(n, 11, generator=generator(), dtype=torch.float64)
 
 
-def log_density_of_independent_columns(x, sigma):
-    variance = 1 + sigma.square()
-    log_p = -x[:, [0, 4]].square().sum(1) / (2 * variance[:, 0])
-    for group in groups():
+def log_density_of_codes(found, x, sigma):
+    """Of the categories among groups, each on its own."""
+    log_p = 0.0
+    for group in found:
         if group.codebook is None:
             continue
-        codes = torch.tensor(group.codebook)
-        gap = x[:, None, group.start : group.stop] - codes
+        gap = x[:, None, group.start : group.stop] - torch.tensor(group.codebook)
         log_q = torch.tensor(group.frequencies).log() - gap.square().sum(2) / (2 * sigma.square())
         log_p = log_p + log_q.logsumexp(1)
     return log_p
+
+
+def log_density_of_independent_columns(x, sigma):
+    variance = 1 + sigma.square()
+    log_p = -x[:, [0, 4]].square().sum(1) / (2 * variance[:, 0])
+    return log_p + log_density_of_codes(groups(), x, sigma)
 
 
 @pytest.mark.parametrize("level", [0.05, 0.4, 8.0])
@@ -88,11 +93,7 @@ def log_density_given_a_category(x, sigma):
         law = torch.distributions.MultivariateNormal(torch.tensor(mu), blurred)
         log_f.append(law.log_prob(x[:, [0, 4]]))
     log_p = (log_b + torch.stack(log_f, dim=1)).logsumexp(1)
-    for group in groups()[3:]:
-        gap = x[:, None, group.start : group.stop] - torch.tensor(group.codebook)
-        log_q = torch.tensor(group.frequencies).log() - gap.square().sum(2) / (2 * sigma.square())
-        log_p = log_p + log_q.logsumexp(1)
-    return log_p
+    return log_p + log_density_of_codes(groups()[3:], x, sigma)
 
 
 @pytest.mark.parametrize("level", [0.05, 0.4, 8.0])
@@ -249,7 +250,7 @@ def test_many_categories_are_normalised_as_few_are(monkeypatch):
 def test_in_tables_of_numbers_the_divergence_is_got_by_one_pass(d, with_base):
     numbers = [FeatureGroup(j, "numeric", j, j + 1, None, None) for j in range(d)]
     C = 0.3 + 0.7 * np.eye(d)
-    base = LocationModel(np.full((1, d), 0.2), C[None], np.zeros(1)) if with_base else None
+    base = LocationModel(np.full((1, d), 0.2), C[None]) if with_base else None
     module = network(random_head=True, found=numbers, base=base)
     module.requires_grad_(requires_grad=False)
     x = torch.randn(7, d, generator=generator(), dtype=torch.float64)

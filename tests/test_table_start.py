@@ -18,8 +18,7 @@ def module(*, category=1):
         FeatureGroup("c", "categorical", 3, 6, np.eye(3), np.array([0.5, 0.4, 0.1])),
     ]
     means = np.array([[-2.0], [0.0], [2.0]]) if category == 1 else np.zeros((1, 1))
-    shares = np.array([0.5, 0.4, 0.1]) if category == 1 else np.ones(1)
-    base = LocationModel(means, 0.1 * np.ones((len(means), 1, 1)), np.log(shares), category)
+    base = LocationModel(means, 0.1 * np.ones((len(means), 1, 1)), category)
     return TableScore(groups, (8,), base).double().eval()
 
 
