@@ -206,7 +206,7 @@ class TableScore(nn.Module):
             start, slope = x / spread.square(), 1 / spread.square()
         else:
             start, _ = self._of_base(self.base, x, sigma, None)
-            slope = self.base.slope(sigma.square())
+            slope = self.base.slope(x, sigma.square())
         score = (start + sigma / spread * F - x) / sigma.square()
         slope = slope + sigma / spread * diagonal
         return score, ((slope - 1) / sigma.square()).sum(1)
@@ -247,7 +247,7 @@ class TableScore(nn.Module):
             of_category = of_column[:, self.base_column, None]
         numbers = x[:, self.numeric]
         if base.category is None:
-            denoised, log_f = base(numbers, variance, torch.zeros_like(x[:, :1]))
+            denoised, log_f = base(numbers, variance, base.log_shares.expand(len(x), -1))
             return denoised, log_f[:, :0]
         own = self.base_levels
         log_w = self.log_frequencies[own] + self._nearness(x)[:, own] / of_category

@@ -4,10 +4,10 @@ Columns become features by :class:`~skscore.tabular.TabularEncoder`: numbers bec
 by the randomised probability integral transform, drawn afresh in every batch, and categories codes.
 One network learns the score of all of them at every noise level, given any columns or none, and the
 probability flow of :func:`~skscore.samplers.dpm_solver` leads from noise to a row. The network
-starts from a Gaussian of the numbers, or from one for each level of the category that says most of
-them; the level of this category is drawn first, with its share, and the rest of the row given it.
-Those of other categories are drawn from their posterior at the smallest noise level, and then once
-more, each given all other cells.
+starts from a Gaussian of the numbers, or a mixture, or from one for each level of the category that
+says most of them; the level of this category is drawn first, with its share, and the rest of the
+row given it. Those of other categories are drawn from their posterior at the smallest noise level,
+and then once more, each given all other cells.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,8 @@ from skscore._copying import LatestOriginal
 from skscore._even import EvenNormal, independent_normal
 from skscore._groups import FeatureGroup
 from skscore._inference import PART
-from skscore._location_model import LocationModel, fit_location_model
+from skscore._location_fit import fit_location_model
+from skscore._location_model import LocationModel
 from skscore._log_densities import mean_and_error
 from skscore._redraw import redraw_levels
 from skscore._selection import Latest, LowestLoss, Selection
@@ -94,7 +95,8 @@ class TabularGenerator(MixedInput, BaseEstimator):
 
     The network starts from a general location model [5]_: numbers are Gaussian given the level of
     that category, of up to 16 levels, which predicts them best. The level of this category is drawn
-    first, with its share, and the others given it.
+    first, with its share, and the others given it. Where no category says much of the numbers, they
+    have a Gaussian or, if rows held out are likelier by it, a mixture of up to four.
 
     Parameters
     ----------

@@ -1,0 +1,267 @@
+r"""What a location model of an encoded table is fitted by, and which one.
+
+From n_k rows of a level the mean is x̄_k n_k/(n_k + 1), and the covariance S_k is drawn to that
+within all levels, S, as if q more rows had been seen of it, q being the number of numbers,
+
+    C_k = (n_k S_k + q S)/(n_k + q)
+
+S itself is drawn to its diagonal, as far as Ledoit & Wolf find. Levels of few rows have the mean
+and the covariance of all. Of cells that are absent every covariance is that of the rows that have
+both.
+
+A mixture is fitted by expectation-maximisation to the rows that have all numbers, with the two to
+four components that have the least Bayesian information criterion; none where six have less.
+Components of few rows are left out.
+
+Sources: Friedman, "Regularized discriminant analysis", JASA 1989; Ledoit & Wolf, "A
+well-conditioned estimator for large-dimensional covariance matrices", J. Multivariate Analysis
+2004; Schwarz, "Estimating the dimension of a model", Annals of Statistics 1978.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from sklearn.covariance import ledoit_wolf_shrinkage
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import KFold
+
+from skscore._groups import FeatureGroup, nearest_levels
+from skscore._inference import in_parts, to_numpy
+from skscore._location_model import GIVEN_VARIANCE, UNKNOWN_VARIANCE, LocationModel
+from skscore._log_densities import mean_and_error
+from skscore._validation import Array
+
+__all__ = ["fit_location_model"]
+
+# K q²: with more, solving for given cells would cost more than the network does.
+_MOST_ENTRIES = 2**14
+_LEAST_ROWS = 10
+_N_FOLDS = 5
+# Held out, of the categories whose levels differ most.
+_ROWS_COMPARED, _MOST_CHOICES = 3000, 8
+# Numbers that the last of them fits best have a law of another shape, which the network learns as
+# well, and sooner, from one Gaussian.
+_N_COMPONENTS = 2, 3, 4, 6
+_UNKNOWN = -1
+
+
+def fit_location_model(
+    draws: Sequence[Array], weights: Array, groups: Sequence[FeatureGroup], seed: int
+) -> LocationModel | None:
+    """Fit the location model of the category that predicts numbers best, if one does.
+
+    Independent numbers, a single Gaussian and the eight one-hot categories between whose levels
+    numbers vary most are compared by the log-likelihood of rows held out, up to 3000 of them in
+    all, and the simpler ones preferred within two standard errors; where no category does clearly
+    better, a mixture of Gaussians may.
+
+    Parameters
+    ----------
+    draws : sequence of ndarrays of shape (n, d)
+        Encoded rows, several times where numbers are drawn in an interval; NaN in absent cells.
+    weights : ndarray of shape (n,)
+        Their weights.
+    groups : sequence of FeatureGroup
+        What the features stand for.
+    seed : int
+        Of the folds, and of where mixtures start.
+
+    Returns
+    -------
+    model : LocationModel or None
+        None if nothing does clearly better than independent numbers.
+    """
+    numbers = [group.start for group in groups if group.codebook is None]
+    q, n = len(numbers), len(weights)
+    if not q or n < _N_FOLDS or q * q > _MOST_ENTRIES:
+        return None
+    z = np.stack([rows[:, numbers] for rows in draws])
+    single = _Levels(None, np.ones(1), np.zeros(n, dtype=int))
+    categories = _categories(draws[0], groups, q)
+    categories.sort(key=lambda own: -_explained(z[0], weights, own.levels))
+    held_out = _HeldOut(z[:, :_ROWS_COMPARED], weights[:_ROWS_COMPARED], seed)
+    held_out.offer([single])
+    held_out.offer(categories[:_MOST_CHOICES])
+    if held_out.best is None or held_out.best is single:
+        held_out.offer(_mixtures(z[0, :_ROWS_COMPARED], weights[:_ROWS_COMPARED], seed))
+    best = held_out.best
+    return None if best is None else best.fit(z, weights, np.arange(n))
+
+
+class _Candidate(Protocol):
+    def fit(self, z: Array, weights: Array, rows: Array) -> LocationModel:
+        """Fit to some rows (n_some,) of the draws (n_draws, n, q)."""
+
+    def levels_of(self, rows: Array) -> Array:
+        """Return the levels (n_some,) of rows, -1 where they are not known."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Levels:
+    """A category, the shares of its levels, and the level of each row, -1 where it is absent."""
+
+    category: int | None
+    shares: Array
+    levels: Array
+
+    def levels_of(self, rows: Array) -> Array:
+        found: Array = self.levels[rows]
+        return found
+
+    def fit(self, z: Array, weights: Array, rows: Array) -> LocationModel:
+        z, weights, levels = z[:, rows], weights[rows], self.levels[rows]
+        K, q = len(self.shares), z.shape[2]
+        counts = np.bincount(levels[levels >= 0], weights[levels >= 0], minlength=K)
+        means, overall = np.zeros((K, q)), _shrunk(z, weights)
+        covariances = np.repeat(overall[None], K, axis=0)
+        many = np.flatnonzero(counts >= _LEAST_ROWS)
+        for k in many:
+            own = levels == k
+            means[k] = _mean(z[:, own], weights[own]) * counts[k] / (counts[k] + 1)
+        if self.category is not None and len(many):
+            known = np.isin(levels, many)
+            z, weights, levels = z[:, known] - means[levels[known]], weights[known], levels[known]
+            within = _shrunk(z, weights)
+            for k in many:
+                S_k = _covariance(z[:, levels == k], weights[levels == k])
+                covariances[k] = (counts[k] * S_k + q * within) / (counts[k] + q)
+        return LocationModel(means, covariances, self.category, self.shares)
+
+
+@dataclass(frozen=True, eq=False)
+class _Mixture:
+    """Components that no column tells."""
+
+    n_components: int
+    seed: int
+
+    def levels_of(self, rows: Array) -> Array:
+        return np.full(len(rows), _UNKNOWN)
+
+    def fit(self, z: Array, weights: Array, rows: Array) -> LocationModel:
+        fitted_to, found = self.em(z[0, rows], weights[rows])
+        shares = found.weights_
+        many = shares * len(fitted_to) >= _LEAST_ROWS
+        means, covariances = found.means_[many], found.covariances_[many]
+        return LocationModel(means, covariances, shares=shares[many] / shares[many].sum())
+
+    def em(self, z: Array, weights: Array) -> tuple[Array, GaussianMixture]:
+        """Return the rows that were fitted to, and the mixture."""
+        complete = ~np.isnan(z).any(1)
+        z, weights = z[complete], weights[complete]
+        rng = np.random.RandomState(self.seed % 2**32)
+        if len(z) and not (weights == weights[0]).all():
+            z = z[rng.choice(len(z), len(z), p=weights / weights.sum())]
+        found = GaussianMixture(
+            self.n_components, reg_covar=GIVEN_VARIANCE, max_iter=1000, random_state=rng
+        )
+        return z, found.fit(z)
+
+
+def _mixtures(z: Array, weights: Array, seed: int) -> list[_Mixture]:
+    """Return the mixture of the least criterion, of rows (n, q), if few components have it."""
+    n_complete, q = int((~np.isnan(z).any(1)).sum()), z.shape[1]
+    if q * q * _N_COMPONENTS[-1] > _MOST_ENTRIES:
+        return []
+    found = [_Mixture(K, seed) for K in _N_COMPONENTS if n_complete >= 2 * _LEAST_ROWS * K]
+    criteria = [fitted.bic(rows) for rows, fitted in (own.em(z, weights) for own in found)]
+    best = int(np.argmin(criteria)) if found else 0
+    return [found[best]] if best < min(len(found), len(_N_COMPONENTS) - 1) else []
+
+
+def _categories(rows: Array, groups: Sequence[FeatureGroup], q: int) -> list[_Levels]:
+    """Return the categories that numbers may be split by."""
+    found: list[_Levels] = []
+    for j, group in enumerate(group for group in groups if group.codebook is not None):
+        codes, shares = group.codebook, group.frequencies
+        if codes is None or shares is None or group.kind != "categorical":
+            continue
+        if np.array_equal(codes, np.eye(len(codes))) and len(codes) * q * q <= _MOST_ENTRIES:
+            levels = nearest_levels(np.nan_to_num(rows), group)
+            levels[np.isnan(rows[:, group.start])] = _UNKNOWN
+            found.append(_Levels(j, shares, levels))
+    return found
+
+
+class _HeldOut:
+    """The candidate under which rows (n_draws, n, q) held out are likeliest, so far.
+
+    None is independent numbers; a candidate that is offered later has to do clearly better.
+    """
+
+    best: _Candidate | None
+
+    def __init__(self, z: Array, weights: Array, seed: int) -> None:
+        self.z, self.weights = z, weights
+        _, n, q = z.shape
+        self.variance = np.where(np.isnan(z[0]), UNKNOWN_VARIANCE, GIVEN_VARIANCE)
+        folds = KFold(_N_FOLDS, shuffle=True, random_state=seed % 2**32)
+        self.folds = list(folds.split(weights))
+        independent = LocationModel(np.zeros((1, q)), np.eye(q)[None])
+        self.best = None
+        self.log_f = _log_f(independent, z[0], self.variance, np.zeros(n, dtype=int))
+
+    def offer(self, candidates: Sequence[_Candidate]) -> None:
+        """Take the best of some candidates if it is clearly better than the best before."""
+        if not candidates:
+            return
+        log_f = [self._of(candidate) for candidate in candidates]
+        k = int(np.argmax([self.weights @ own for own in log_f]))
+        gain, error = mean_and_error(log_f[k] - self.log_f, self.weights)
+        if gain > 2 * error:
+            self.best, self.log_f = candidates[k], log_f[k]
+
+    def _of(self, candidate: _Candidate) -> Array:
+        log_f = np.empty(len(self.weights))
+        for seen, rows in self.folds:
+            model = candidate.fit(self.z, self.weights, seen)
+            levels = candidate.levels_of(rows)
+            log_f[rows] = _log_f(model, self.z[0, rows], self.variance[rows], levels)
+        return log_f
+
+
+def _log_f(model: LocationModel, z: Array, variance: Array, levels: Array) -> Array:
+    """Return ln N(z; μ_k, C_k + N) (n,) of rows of the levels k, but for a constant."""
+    x, nu = torch.tensor(np.nan_to_num(z)).float(), torch.tensor(variance).float()
+    log_f = in_parts(lambda x, nu: model.eval()._by_level(x, nu)[1], x, nu).double()
+    k = torch.tensor(levels)
+    known = log_f.gather(1, k.clamp(min=0)[:, None])[:, 0]
+    unknown = (log_f + model.log_shares).logsumexp(1)
+    return to_numpy(torch.where(k == _UNKNOWN, unknown, known))
+
+
+def _explained(z: Array, weights: Array, levels: Array) -> float:
+    """Return how much of the variance of numbers lies between levels, beyond what is by chance."""
+    x, between = np.nan_to_num(z), 0.0
+    for k in np.unique(levels[levels >= 0]):
+        own = weights * (levels == k)
+        between += float(np.square(own @ x).sum() / own.sum())
+    return between / float(weights.sum()) - int(levels.max()) * z.shape[1] / len(z)
+
+
+def _mean(z: Array, weights: Array) -> Array:
+    """Return the mean (q,) of the cells (n_draws, n, q) that are there, 0 where none is."""
+    there = ~np.isnan(z[0])
+    total = np.maximum(weights @ there, np.finfo(float).tiny)
+    mean: Array = weights @ np.nan_to_num(z).mean(0) / total
+    return mean
+
+
+def _covariance(z: Array, weights: Array) -> Array:
+    """Return the covariance (q, q) of centred numbers, of each two in the rows that have both."""
+    there = (~np.isnan(z[0])).astype(float)
+    filled = np.nan_to_num(z)
+    total = np.maximum((there * weights[:, None]).T @ there, np.finfo(float).tiny)
+    products = sum((rows * weights[:, None]).T @ rows for rows in filled) / len(filled)
+    S: Array = products / total
+    return S
+
+
+def _shrunk(z: Array, weights: Array) -> Array:
+    """Return the covariance, drawn to its diagonal."""
+    S = _covariance(z, weights)
+    shrinkage = ledoit_wolf_shrinkage(np.nan_to_num(z[0]), assume_centered=True)
+    return (1 - shrinkage) * S + shrinkage * np.diag(np.diag(S))
