@@ -9,8 +9,8 @@ S itself is drawn to its diagonal, as far as Ledoit & Wolf find. Levels of few r
 and the covariance of all. Of cells that are absent every covariance is that of the rows that have
 both.
 
-A mixture is fitted by expectation-maximisation to the rows that have all numbers, with the two to
-four components that have the least Bayesian information criterion; none where six have less.
+A mixture is fitted by expectation-maximisation to the rows that have all numbers, with the one to
+four components that have the least Bayesian information criterion; none where eight have less.
 Components of few rows are left out.
 
 Sources: Friedman, "Regularized discriminant analysis", JASA 1989; Ledoit & Wolf, "A
@@ -44,13 +44,13 @@ _N_FOLDS = 5
 _ROWS_COMPARED, _MOST_CHOICES = 3000, 8
 # Numbers that the last of them fits best have a law of another shape, which the network learns as
 # well, and sooner, from one Gaussian.
-_N_COMPONENTS = 2, 3, 4, 6
+_N_COMPONENTS = 1, 2, 3, 4, 8
 _UNKNOWN = -1
 
 
 def fit_location_model(
     draws: Sequence[Array], weights: Array, groups: Sequence[FeatureGroup], seed: int
-) -> LocationModel | None:
+) -> tuple[LocationModel | None, bool]:
     """Fit the location model of the category that predicts numbers best, if one does.
 
     Independent numbers, a single Gaussian and the eight one-hot categories between whose levels
@@ -73,22 +73,31 @@ def fit_location_model(
     -------
     model : LocationModel or None
         None if nothing does clearly better than independent numbers.
+    is_near : bool
+        Whether it leaves little to learn: numbers are told by a category, or more components than
+        one Gaussian have a worse criterion or are not clearly better.
     """
     numbers = [group.start for group in groups if group.codebook is None]
     q, n = len(numbers), len(weights)
     if not q or n < _N_FOLDS or q * q > _MOST_ENTRIES:
-        return None
+        return None, False
     z = np.stack([rows[:, numbers] for rows in draws])
     single = _Levels(None, np.ones(1), np.zeros(n, dtype=int))
     categories = _categories(draws[0], groups, q)
     categories.sort(key=lambda own: -_explained(z[0], weights, own.levels))
-    held_out = _HeldOut(z[:, :_ROWS_COMPARED], weights[:_ROWS_COMPARED], seed)
+    some = slice(_ROWS_COMPARED)
+    held_out, is_near = _HeldOut(z[:, some], weights[some], seed), True
     held_out.offer([single])
     held_out.offer(categories[:_MOST_CHOICES])
     if held_out.best is None or held_out.best is single:
-        held_out.offer(_mixtures(z[0, :_ROWS_COMPARED], weights[:_ROWS_COMPARED], seed))
+        n_components, are_few = _components(z[0, some], weights[some], seed)
+        if are_few and n_components > 1:
+            held_out.offer([_Mixture(n_components, seed)])
+        is_near = are_few and held_out.best is single
     best = held_out.best
-    return None if best is None else best.fit(z, weights, np.arange(n))
+    if best is None:
+        return None, False
+    return best.fit(z, weights, np.arange(n)), is_near
 
 
 class _Candidate(Protocol):
@@ -161,15 +170,17 @@ class _Mixture:
         return z, found.fit(z)
 
 
-def _mixtures(z: Array, weights: Array, seed: int) -> list[_Mixture]:
-    """Return the mixture of the least criterion, of rows (n, q), if few components have it."""
+def _components(z: Array, weights: Array, seed: int) -> tuple[int, bool]:
+    """Return how many components rows (n, q) have, and whether more were tried and are worse."""
     n_complete, q = int((~np.isnan(z).any(1)).sum()), z.shape[1]
-    if q * q * _N_COMPONENTS[-1] > _MOST_ENTRIES:
-        return []
-    found = [_Mixture(K, seed) for K in _N_COMPONENTS if n_complete >= 2 * _LEAST_ROWS * K]
-    criteria = [fitted.bic(rows) for rows, fitted in (own.em(z, weights) for own in found)]
-    best = int(np.argmin(criteria)) if found else 0
-    return [found[best]] if best < min(len(found), len(_N_COMPONENTS) - 1) else []
+    tried = [
+        K for K in _N_COMPONENTS if K * q * q <= _MOST_ENTRIES and n_complete >= 2 * _LEAST_ROWS * K
+    ]
+    if not tried:
+        return 1, False
+    fitted = [_Mixture(K, seed).em(z, weights) for K in tried]
+    best = int(np.argmin([found.bic(rows) for rows, found in fitted]))
+    return tried[best], best < len(tried) - 1
 
 
 def _categories(rows: Array, groups: Sequence[FeatureGroup], q: int) -> list[_Levels]:

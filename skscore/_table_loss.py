@@ -14,8 +14,9 @@ each of which is 1 in the mean if nothing is known but the law of the column, at
 numbers and as σ → ∞ for categories. Half of the rows see some of their cells clean, each with a
 probability whose logarithm is uniform over rows, so that few given cells are as common as many:
 these cells are given, and only the others count. In a quarter of these rows all cells are given but
-one category. So one network learns the score of the table, that of any columns given any others,
-and the posterior of each category given all other cells.
+one category. In three quarters of the other half the category of the network's base is given, if it
+has one: whole rows are drawn given it. So one network learns the score of the table, that of any
+columns given any others, and the posterior of each category given all other cells.
 """
 
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ from skscore.noise import SigmaLaw, stratified_uniform
 __all__ = ["LAW_OF_CONDITIONED", "EncodedRows", "TableLoss"]
 
 _SHARE_CONDITIONED = 0.5
-_SHARE_ALONE = 0.25
+_SHARE_ALONE, _SHARE_FIRST = 0.25, 0.75
 # ln σ of rows with given cells. With the law of the others, whose largest σ are rare, the means
 # given some cells came out too near to those of all rows.
 LAW_OF_CONDITIONED = 1.0, 1.5
@@ -197,6 +198,10 @@ class TableLoss(RowLoss):
             alone = torch.rand(n, 1, generator=generator, device=device) < _SHARE_ALONE
             all_others = torch.full_like(state, GIVEN).scatter(1, left_out, DRAWN)
             state = torch.where((alone & conditioned).to(absent.device), all_others, state)
+        if score_fn.base_column >= 0:
+            first = torch.rand(n, generator=generator, device=device) < _SHARE_FIRST
+            first = first.to(absent.device) & ~conditioned[:, 0]
+            state[first, score_fn.base_column] = GIVEN
         by_column = torch.zeros_like(state).index_add(1, score_fn.column, absent.to(state))
         return torch.where(by_column > 0, ABSENT, state)
 

@@ -31,7 +31,12 @@ def rows(n=600, seed=0, shift=0.0, correlation=0.0):
 
 def fit(X, found=None, weights=None, seed=0):
     weights = np.ones(len(X)) if weights is None else weights
-    return fit_location_model([X], weights, found or groups(), seed)
+    model, _ = fit_location_model([X], weights, found or groups(), seed)
+    return model
+
+
+def is_near(X, found):
+    return fit_location_model([X], np.ones(len(X)), found, 0)[1]
 
 
 def test_the_category_that_says_most_of_the_numbers_is_found():
@@ -210,3 +215,23 @@ def test_what_few_rows_share_is_not_kept():
     found = fit(X, groups(3, [(0.5, 0.5)]))
     assert found.means.abs().max() < 3
     torch.testing.assert_close(found.log_shares.exp().sum(), torch.tensor(1.0))
+
+
+def test_a_model_is_near_where_a_mixture_is_no_better():
+    normal = np.random.RandomState(0).normal(size=(600, 2)) @ [[1.0, 0.6], [0.0, 0.8]]
+    numbers = groups(2, ())
+    assert is_near(normal, numbers)
+    assert not is_near(clusters()[:, :3], groups(3, ()))
+    assert is_near(rows(shift=1.0)[0], groups())
+    angle = np.random.RandomState(1).uniform(0, 2 * np.pi, 2000)
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1) + 0.05 * rows(2000)[0][:, :2]
+    assert not is_near(ring, numbers)
+    # Of 39 rows two components are not tried, and independent numbers have no model.
+    assert not is_near(normal[:39], numbers)
+    assert not is_near(rows()[0][:, :3], groups(3, ()))
+
+
+def test_numbers_of_another_shape_have_no_mixture():
+    t = np.random.RandomState(0).uniform(-2, 2, 2000)
+    curve = np.stack([t, t**3 - 2 * t], axis=1) + 0.02 * rows(2000)[0][:, :2]
+    assert len(fit(curve, groups(2, ())).means) == 1

@@ -8,6 +8,7 @@ import torch
 from scipy.stats import norm
 
 from skscore._groups import FeatureGroup
+from skscore._location_model import LocationModel
 from skscore._losses import RowLoss
 from skscore._table_loss import EncodedRows, TableLoss
 from skscore._table_score import TableScore
@@ -164,6 +165,35 @@ def test_of_some_rows_all_cells_are_given_but_a_category():
     r = 32 ** (u - 1)
     share = 0.125 + 0.375 * np.mean(r**30 * (1 - r))
     assert float(alone.double().mean()) == pytest.approx(share, abs=4 * (share / n) ** 0.5)
+
+
+@pytest.mark.parametrize("category", [None, 0])
+def test_of_some_rows_the_category_of_the_base_alone_is_given(category):
+    class Spy(TableScore):
+        def parts(self, x, sigma, state=None):
+            seen.append((sigma[:, 0], state))
+            return super().parts(x, sigma, state)
+
+    made = [
+        FeatureGroup("a", "numeric", 0, 1, None, None),
+        FeatureGroup("b", "categorical", 1, 3, np.eye(2), np.array([0.5, 0.5])),
+        FeatureGroup("c", "categorical", 3, 5, np.eye(2), np.array([0.5, 0.5])),
+    ]
+    seen, n = [], 20_000
+    K = 1 if category is None else 2
+    base = LocationModel(np.zeros((K, 1)), np.ones((K, 1, 1)), category)
+    with torch.random.fork_rng():
+        module = Spy(made, (8,), base)
+    x = torch.tensor([0.3, 1.0, 0.0, 0.0, 1.0]).expand(n, -1).clone()
+    x[:100, 1:3] = torch.nan
+    TableLoss(FixedSigma(0.1), made, FixedSigma(3.0))(module, x, generator())
+    ((sigma, state),) = seen
+    whole = sigma == 0.1
+    assert (state[whole][:, [0, 2]] == 0).all()
+    assert (state[:100, 1] == -1).all()
+    share = (state[100:][whole[100:], 1] == 1).double().mean().item()
+    expected = 0.0 if category is None else 0.75
+    assert share == pytest.approx(expected, abs=4 * (0.75 * 0.25 / (n / 2)) ** 0.5 * (expected > 0))
 
 
 def test_held_out_rows_are_judged_by_many_draws():

@@ -22,11 +22,11 @@ from skscore.tabular._budget import (
 )
 def test_trainings_that_end_in_time_are_longer(n_rows, ends_in_time, n_steps):
     batch_size = batch_size_for(n_rows)
-    options = {"ends_in_time": ends_in_time, "by_level": False}
+    options = {"ends_in_time": ends_in_time, "starts_near": False}
     assert n_steps_for(n_rows, batch_size, **options) == n_steps
     halved = n_steps_for(n_rows, 2 * batch_size, **options)
     assert halved == pytest.approx(n_steps / 2, abs=1)
-    shorter = n_steps_for(n_rows, batch_size, ends_in_time=ends_in_time, by_level=True)
+    shorter = n_steps_for(n_rows, batch_size, ends_in_time=ends_in_time, starts_near=True)
     assert shorter == pytest.approx((0.7 if ends_in_time else 1.0) * n_steps, abs=1)
 
 

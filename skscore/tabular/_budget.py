@@ -5,9 +5,10 @@ For n rows a training draws
     2·10⁶ ∛(n/1000)            between 7.68·10⁵ and 10⁷ of them, and
     5·10⁶ n/(n + 600)          up to 3.6·10⁶, where copies end it in time, if that is more,
 
-and of the latter trainings 0.7 of this where the network starts from a Gaussian for each level of a
-category, which leaves it less to learn. The weight decay is (100/n)² between 0.01 and 1, and
-batches are of 256 rows, of 512 from 500 rows on: half the steps, at two thirds of the time.
+and of the latter trainings 0.7 of this where the network starts near, from Gaussians for the levels
+of a category, or from one that no mixture improves on: it leaves less to learn. The weight decay is
+(100/n)² between 0.01 and 1, and batches are of 256 rows, of 512 from 500 rows on: half the steps,
+at two thirds of the time.
 """
 
 import numpy as np
@@ -18,7 +19,7 @@ __all__ = ["batch_size_for", "hidden_units_for", "n_steps_for", "weight_decay_fo
 
 _MANY_ROWS = 500
 _VERY_MANY_ROWS = 200_000
-_SHARE_BY_LEVEL = 0.7
+_SHARE_FROM_NEAR = 0.7
 
 
 def hidden_units_for(n_rows: int) -> tuple[int, ...]:
@@ -31,12 +32,12 @@ def batch_size_for(n_rows: int) -> int:
     return 256 if n_rows < _MANY_ROWS else 512
 
 
-def n_steps_for(n_rows: int, batch_size: int, *, ends_in_time: bool, by_level: bool) -> int:
+def n_steps_for(n_rows: int, batch_size: int, *, ends_in_time: bool, starts_near: bool) -> int:
     """Return the number of gradient steps, of a training that copies may end before."""
     n_draws = np.clip(2.0e6 * (n_rows / 1000) ** (1 / 3), 7.68e5, 1.0e7)
     if ends_in_time:
         n_draws = max(n_draws, min(5.0e6 * n_rows / (n_rows + 600), 3.6e6))
-        n_draws *= _SHARE_BY_LEVEL if by_level else 1.0
+        n_draws *= _SHARE_FROM_NEAR if starts_near else 1.0
     return max(1, round(n_draws / batch_size))
 
 

@@ -12,6 +12,7 @@ and then once more, each given all other cells.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -117,7 +118,8 @@ class TabularGenerator(MixedInput, BaseEstimator):
         Gradient steps. "auto" is as many as draw 2 million ∛(n/1000) rows of the n, at least
         768 000 and at most 10 million; where ``early_stopping`` ends a training in time,
         5 million n/(n + 600), up to 3.6 million, if that is more, and 0.7 of this where the network
-        starts from a Gaussian for each level of a category.
+        starts from a Gaussian for each level of a category, or from one that no mixture improves
+        on.
     batch_size : int or "auto", default="auto"
         Rows in a batch. "auto" is 256, and 512 from 500 rows on: half the steps, at two thirds of
         the time.
@@ -330,7 +332,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
         rows = EncodedRows.between(lower[kept], upper[kept], is_quantile, device, weights[kept])
         held_out = EncodedRows.between(lower, upper, is_quantile, device)
         generator = torch_generator(seed, device)
-        base = self._base(rows, groups, seed)
+        base, starts_near = self._base(rows, groups, seed)
         with seeded_globally(seed, alone=True):
             module = TableScore(groups, self._widths(len(lower)), base)
         watched = Rows(
@@ -339,7 +341,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
         )
         law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *_LAW)
         batch_size, max_steps, weight_decay = self._budget(
-            len(lower), selection, by_level=base is not None and base.category is not None
+            len(lower), selection, starts_near=starts_near
         )
         plan = TrainingPlan(
             max_steps=max_steps,
@@ -366,8 +368,8 @@ class TabularGenerator(MixedInput, BaseEstimator):
 
     def _base(
         self, rows: EncodedRows, groups: Sequence[FeatureGroup], seed: int
-    ) -> LocationModel | None:
-        """Return what the network starts from."""
+    ) -> tuple[LocationModel | None, bool]:
+        """Return what the network starts from, and whether that leaves little to learn."""
         generator = torch_generator(seed, rows.values.device)
         index = torch.randperm(len(rows), generator=generator, device=generator.device)
         index = index[:_ROWS_OF_BASE]
@@ -382,12 +384,12 @@ class TabularGenerator(MixedInput, BaseEstimator):
         return check_hidden_units(self.hidden_units)
 
     def _budget(
-        self, n_rows: int, selection: Selection, *, by_level: bool
+        self, n_rows: int, selection: Selection, *, starts_near: bool
     ) -> tuple[int, int, float]:
         """Return the size of a batch, the number of steps and the weight decay."""
         batch_size = batch_size_for(n_rows) if self.batch_size == "auto" else int(self.batch_size)
         ends_in_time = not isinstance(selection, Latest)
-        steps = n_steps_for(n_rows, batch_size, ends_in_time=ends_in_time, by_level=by_level)
+        steps = n_steps_for(n_rows, batch_size, ends_in_time=ends_in_time, starts_near=starts_near)
         steps = steps if self.max_steps == "auto" else int(self.max_steps)
         automatic = self.weight_decay == "auto"
         decay = weight_decay_for(n_rows) if automatic else float(self.weight_decay)
@@ -410,10 +412,10 @@ class TabularGenerator(MixedInput, BaseEstimator):
         if not self.encoder_.quantile_features_.any():
             return Latest()  # of labels alone, new rows of the same law are often equal to old ones
         share_repeated = float(weights[weights > 1].sum() / weights.sum())
-        points = GowerPoints(self.encoder_, X)
+        points, rounds = GowerPoints(self.encoder_, X), count()
         return LatestOriginal(
             np.unique(points(X), axis=0),
-            lambda m: self._draw_watched(m, seed, points),
+            lambda m: self._draw_watched(m, block_seed(seed, next(rounds)), points),
             share_repeated,
             metric="cityblock",
             least=_LEAST_COPY_RATE,
@@ -421,7 +423,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
         )
 
     def _draw_watched(self, module: Any, seed: int, points: GowerPoints) -> Array:
-        """Draw rows from the network in training, alike every time but for its weights."""
+        """Draw rows from the network in training."""
         generator = torch_generator(seed, module.mean.device)
         with torch.no_grad():
             even = EvenNormal(len(module.mean) + module.n_categories, generator)
