@@ -159,10 +159,10 @@ class _Mixture:
 
     def em(self, z: Array, weights: Array) -> tuple[Array, GaussianMixture]:
         """Return the rows that were fitted to, and the mixture."""
-        complete = ~np.isnan(z).any(1)
-        z, weights = z[complete], weights[complete]
+        used = _complete(z, weights)
+        z, weights = z[used], weights[used]
         rng = np.random.RandomState(self.seed % 2**32)
-        if len(z) and not (weights == weights[0]).all():
+        if not (weights == weights[0]).all():
             z = z[rng.choice(len(z), len(z), p=weights / weights.sum())]
         found = GaussianMixture(
             self.n_components, reg_covar=GIVEN_VARIANCE, max_iter=1000, random_state=rng
@@ -170,9 +170,15 @@ class _Mixture:
         return z, found.fit(z)
 
 
+def _complete(z: Array, weights: Array) -> Array:
+    """Return which rows (n, q) have all numbers, and a weight."""
+    there: Array = ~np.isnan(z).any(1) & (weights > 0)
+    return there
+
+
 def _components(z: Array, weights: Array, seed: int) -> tuple[int, bool]:
     """Return how many components rows (n, q) have, and whether more were tried and are worse."""
-    n_complete, q = int((~np.isnan(z).any(1)).sum()), z.shape[1]
+    n_complete, q = int(_complete(z, weights).sum()), z.shape[1]
     tried = [
         K for K in _N_COMPONENTS if K * q * q <= _MOST_ENTRIES and n_complete >= 2 * _LEAST_ROWS * K
     ]

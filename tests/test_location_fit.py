@@ -235,3 +235,14 @@ def test_numbers_of_another_shape_have_no_mixture():
     t = np.random.RandomState(0).uniform(-2, 2, 2000)
     curve = np.stack([t, t**3 - 2 * t], axis=1) + 0.02 * rows(2000)[0][:, :2]
     assert len(fit(curve, groups(2, ())).means) == 1
+
+
+def test_rows_without_weight_are_not_in_a_mixture():
+    X = clusters(2000)[:, :3]
+    weights = np.repeat([0.0, 2.0], 1000)
+    with_others = X.copy()
+    with_others[:1000] = 50.0
+    found, expected = (fit(rows, groups(3, ()), weights) for rows in (with_others, X))
+    assert len(expected.means) == 2
+    for name in ("log_shares", "means", "covariances"):
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name))
