@@ -276,9 +276,13 @@ def test_held_out_rows_end_the_training_by_their_loss():
 
 def test_budgets_that_are_given_are_kept():
     options = {"batch_size": 7, "weight_decay": 0.0, "max_steps": 9}
-    assert TabularGenerator(**options)._budget(1000, Latest(), by_level=False) == (7, 9, 0.0)
-    assert TabularGenerator(max_steps=9)._budget(4000, Latest(), by_level=False) == (512, 9, 0.01)
-    assert TabularGenerator(batch_size=256)._budget(8000, Latest(), by_level=False) == (
+    assert TabularGenerator(**options)._budget(1000, Latest(), starts_near=False) == (7, 9, 0.0)
+    assert TabularGenerator(max_steps=9)._budget(4000, Latest(), starts_near=False) == (
+        512,
+        9,
+        0.01,
+    )
+    assert TabularGenerator(batch_size=256)._budget(8000, Latest(), starts_near=False) == (
         256,
         15_625,
         0.01,
