@@ -74,8 +74,8 @@ def fit_location_model(
     model : LocationModel or None
         None if nothing does clearly better than independent numbers.
     is_near : bool
-        Whether it leaves little to learn: numbers are told by a category, or more components than
-        one Gaussian have a worse criterion or are not clearly better.
+        Whether it leaves little to learn: it has a category, or is one Gaussian that no mixture
+        improves on.
     """
     numbers = [group.start for group in groups if group.codebook is None]
     q, n = len(numbers), len(weights)
@@ -95,9 +95,7 @@ def fit_location_model(
             held_out.offer([_Mixture(n_components, seed)])
         is_near = are_few and held_out.best is single
     best = held_out.best
-    if best is None:
-        return None, False
-    return best.fit(z, weights, np.arange(n)), is_near
+    return None if best is None else best.fit(z, weights, np.arange(n)), is_near
 
 
 class _Candidate(Protocol):
@@ -243,7 +241,7 @@ class _HeldOut:
 def _log_f(model: LocationModel, z: Array, variance: Array, levels: Array) -> Array:
     """Return ln N(z; μ_k, C_k + N) (n,) of rows of the levels k, but for a constant."""
     x, nu = torch.tensor(np.nan_to_num(z)).float(), torch.tensor(variance).float()
-    log_f = in_parts(lambda x, nu: model.eval()._by_level(x, nu)[1], x, nu).double()
+    log_f = in_parts(lambda x, nu: model.eval().by_level(x, nu)[1], x, nu).double()
     k = torch.tensor(levels)
     known = log_f.gather(1, k.clamp(min=0)[:, None])[:, 0]
     unknown = (log_f + model.log_shares).logsumexp(1)

@@ -103,23 +103,23 @@ class LocationModel(nn.Module):
         log_p : Tensor of shape (n, K)
             ln N(x; μ_k, C_k + N), less a constant that makes the p of a row sum to one.
         """
-        given_k, log_f = self._by_level(x, variance)
+        given_k, log_f = self.by_level(x, variance)
         r = (log_w + log_f).softmax(1)
         return (r[..., None] * given_k).sum(1), log_f.log_softmax(1)
 
-    def slope(self, x: Tensor, variance: Tensor) -> Tensor:
-        """Return the ∂D_j/∂x_j (n, q) at numbers (n, q) under the noise variances (n, 1), w = π.
+    def denoised_and_slope(self, x: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return D and the ∂D_j/∂x_j at numbers (n, q) under noise variances (n, 1), with w = π.
 
-        With D_k and A_k those of the levels, it is Σ_k r_k [(A_k)_jj + (D_kj - D_j)²/ν].
+        With D_k and A_k those of the levels, the latter are Σ_k r_k [(A_k)_jj + (D_kj - D_j)²/ν].
         """
         given_k, log_f = self._alike(x, variance)
         r = (self.log_shares + log_f).softmax(1)[..., None]
         D = (r * given_k).sum(1, keepdim=True)
         gain = self.variances / (self.variances + variance[..., None])  # n, K, q
         own = torch.einsum("nki,kji->nkj", gain, self.axes.square())
-        return (r * (own + (given_k - D).square() / variance[..., None])).sum(1)
+        return D[:, 0], (r * (own + (given_k - D).square() / variance[..., None])).sum(1)
 
-    def _by_level(self, x: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    def by_level(self, x: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return E[z | x, k] (n, K, q) and ln N(x; μ_k, C_k + N) but for a constant (n, K)."""
         if variance.shape[1] == 1:
             return self._alike(x, variance)

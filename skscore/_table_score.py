@@ -205,8 +205,7 @@ class TableScore(nn.Module):
         if self.base is None:
             start, slope = x / spread.square(), 1 / spread.square()
         else:
-            start, _ = self._of_base(self.base, x, sigma, None)
-            slope = self.base.slope(x, sigma.square())
+            start, slope = self.base.denoised_and_slope(x, sigma.square())
         score = (start + sigma / spread * F - x) / sigma.square()
         slope = slope + sigma / spread * diagonal
         return score, ((slope - 1) / sigma.square()).sum(1)
