@@ -4,6 +4,7 @@ r"""Which validation of a training is kept, by the losses ℓ of the held-out ro
     latest near lowest    the last with mean(ℓ - ℓ_lowest) ≤ SE, the standard error of that mean,
                           and ≤ τ |mean ℓ_lowest|
     latest                the last
+    clearly better        as another selects, but none where mean(ℓ_start - ℓ) ≤ 2 SE
 
 Where generated rows are watched for copies, :mod:`skscore._copying` selects.
 """
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 __all__ = [
     "TOLERANCE",
     "VALIDATIONS",
+    "ClearlyBetter",
     "Latest",
     "LatestNearLowest",
     "LowestLoss",
@@ -88,6 +90,44 @@ class LatestNearLowest:
         error = excess.std(correction=0).item() / math.sqrt(len(excess))
         bound = self.tolerance * abs(self.lowest.mean().item())
         return excess.mean().item() <= min(error, bound)
+
+
+class ClearlyBetter:
+    """Keep what another selection keeps, unless the network has gained little on its start.
+
+    A network that starts from a law that fits has little to learn but noise.
+
+    Parameters
+    ----------
+    inner : Selection
+        The other.
+    """
+
+    def __init__(self, inner: Selection) -> None:
+        self.inner = inner
+        self.patience = inner.patience
+        self.start: Tensor | None = None
+        self.kept: Tensor | None = None
+
+    def begin(self, losses: Tensor) -> None:
+        """Take the losses of the watched rows before the first step."""
+        self.start = losses
+
+    def improves(self, module: nn.Module, losses: Tensor) -> bool:
+        """Whether the other selection would keep this one."""
+        if not self.inner.improves(module, losses):
+            return False
+        self.kept = losses
+        return True
+
+    @property
+    def start_suffices(self) -> bool:
+        """Whether what was kept is not clearly better than the start."""
+        if self.start is None or self.kept is None:
+            return False
+        gain = self.start - self.kept
+        error = gain.std(correction=0).item() / math.sqrt(len(gain))
+        return gain.mean().item() <= 2 * error
 
 
 class Latest:

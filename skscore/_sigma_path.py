@@ -6,13 +6,17 @@ each noise level the held-out score
     J_k(σ) = -(mean over clean rows x of fold k)  ‖s(x, σ)‖² + 2 tr ∇s(x, σ)
            = constant of the fold - D_F(p, s(·, σ))
 
-whose mean over folds is largest at the σ whose score is nearest to that of the data. The units are
-those of all rows, so that σ means the same in each fold; rounded columns get the same noise at each
-σ. Sources: Hyvärinen, JMLR 2005 (J); Breiman et al., "Classification and regression trees", 1984
-(the rule of one standard error).
+whose mean over folds is largest at the σ whose score is nearest to that of the data. A network of
+all levels is some way from the best score at any of them, and further where σ is small. So the
+networks of the folds go on learning, at the best level and the two on either side alone, and each
+level has the J of whichever of the two networks has the larger mean there.
+
+The units are those of all rows, so that σ means the same in each fold; rounded columns get the same
+noise at each σ. Sources: Hyvärinen, JMLR 2005 (J); Breiman et al., "Classification and regression
+trees", 1984 (the rule of one standard error).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +25,8 @@ from joblib import cpu_count, effective_n_jobs
 from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 
-from skscore._base import ScoreEstimator
 from skscore._batches import Rows
+from skscore._heavy_tails import HeavyTailsMixin
 from skscore._inference import implicit_path
 from skscore._losses import DenoisingLoss, RowLoss
 from skscore._selection import TOLERANCE, LatestNearLowest, Selection
@@ -41,14 +45,16 @@ __all__ = [
 
 WeightedRows = tuple[Array, Array]
 
-# Steps of a fold's training against one that is kept, and its learning rate. In ten data sets the
-# path led to noise levels as good as at full length.
-_STEPS_DIVISOR, _LR_FACTOR = 2, 2.5
+# Steps of a fold's training against one that is kept, and its learning rate: first at all levels,
+# then at some. A ring of narrow modes needs the second, as its scores at the smallest levels differ
+# by less than what the first has still to learn there.
+_ALL_LEVELS, _FEW_LEVELS = (1 / 3, 2.5), (1 / 2, 1.0)
+_ON_EITHER_SIDE = 2
 # Without it the scores at the smallest levels are far worse than those of networks of one level.
 _FLOOR = 0.05
 
 
-class FoldNetwork(ScoreEstimator):
+class FoldNetwork(HeavyTailsMixin):
     """The score at every noise level of a range.
 
     Parameters
@@ -57,6 +63,10 @@ class FoldNetwork(ScoreEstimator):
         The smallest and the largest noise level.
     dequantize : ndarray of shape (n_features,)
         Widths of the noise of rounded columns.
+    heavy_tails : bool, default=False
+        Whether it may start from a multivariate t, as the network does that is kept.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights of the last fit, at lower learning rates.
 
     The others are those of :class:`~skscore.DenoisingScoreEstimator`.
     """
@@ -68,6 +78,7 @@ class FoldNetwork(ScoreEstimator):
         ends: tuple[float, float],
         dequantize: Array,
         *,
+        heavy_tails: bool = False,
         hidden_units: Any = "auto",
         module: Any = None,
         parametrization: str = "preconditioned",
@@ -78,12 +89,14 @@ class FoldNetwork(ScoreEstimator):
         optimizer: Any = "adamw",
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
+        warm_start: bool = False,
         device: str | torch.device = "cpu",
         verbose: int | bool = False,
         random_state: RandomState = None,
     ) -> None:
         self.ends = ends
         self.dequantize = dequantize
+        self.heavy_tails = heavy_tails
         self.hidden_units = hidden_units
         self.module = module
         self.parametrization = parametrization
@@ -94,6 +107,7 @@ class FoldNetwork(ScoreEstimator):
         self.optimizer = optimizer
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
         self.device = device
         self.verbose = verbose
         self.random_state = random_state
@@ -101,7 +115,6 @@ class FoldNetwork(ScoreEstimator):
     # Rows come in the units in which noise levels are measured.
     standardize = False
     callbacks = None
-    warm_start = False
 
     def _score_sigma(self) -> float:
         return self.ends[0]
@@ -112,11 +125,18 @@ class FoldNetwork(ScoreEstimator):
     def _report_ties(self, message: str) -> None:
         """Say nothing: all rows were looked at together before."""
 
+    def _find_start(self, z: Array, weights: Array, seed: int) -> None:
+        if self.heavy_tails:
+            super()._find_start(z, weights, seed)
+
     def _default_max_steps(self, n_rows: int) -> int:
-        return super()._default_max_steps(n_rows) // _STEPS_DIVISOR
+        return int(super()._default_max_steps(n_rows) * self._pace()[0])
 
     def _learning_rate(self) -> float:
-        return _LR_FACTOR * super()._learning_rate()
+        return super()._learning_rate() * self._pace()[1]
+
+    def _pace(self) -> tuple[float, float]:
+        return _FEW_LEVELS if self.warm_start else _ALL_LEVELS
 
     def _floor(self) -> float:
         return _FLOOR
@@ -160,7 +180,7 @@ def shuffled_folds(
 
 def score_path(
     network: FoldNetwork,
-    folds: Iterable[tuple[WeightedRows, WeightedRows]],
+    folds: Sequence[tuple[WeightedRows, WeightedRows]],
     sigmas: Sequence[float],
     seed: int,
     n_jobs: int | None = None,
@@ -171,10 +191,10 @@ def score_path(
     ----------
     network : FoldNetwork
         Of which a clone is trained in each fold.
-    folds : iterable of pairs of (rows, weights)
+    folds : sequence of pairs of (rows, weights)
         What to train on and what to hold out, in the units of z.
     sigmas : sequence of float
-        Noise levels, in these units.
+        Noise levels, in these units, rising.
     seed : int
         Of the first fold; the next has the next.
     n_jobs : int or None, default=None
@@ -182,13 +202,25 @@ def score_path(
     """
     n_workers = effective_n_jobs(n_jobs)
     n_threads = None if n_workers == 1 else max(1, cpu_count() // n_workers)
-    paths = Parallel(n_jobs=n_jobs)(
-        delayed(_path_of_fold)(
-            clone(network).set_params(random_state=seed + k), *fold, sigmas, n_threads
-        )
-        for k, fold in enumerate(folds)
-    )
-    return np.array(paths)
+    networks = [clone(network).set_params(random_state=seed + k) for k in range(len(folds))]
+    with Parallel(n_jobs=n_jobs) as parallel:
+
+        def train() -> Array:
+            found = parallel(
+                delayed(_path_of_fold)(own, *fold, sigmas, n_threads)
+                for own, fold in zip(networks, folds, strict=True)
+            )
+            networks[:] = [own for own, _ in found]
+            return np.array([path for _, path in found])
+
+        path = train()
+        best = int(_means(path).argmax())
+        first, last = max(0, best - _ON_EITHER_SIDE), best + _ON_EITHER_SIDE
+        ends = sigmas[first], sigmas[min(last, len(sigmas) - 1)]
+        for own in networks:
+            own.set_params(ends=ends, warm_start=True)
+        at_few = train()
+    return np.where(_means(at_few) > _means(path), at_few, path)
 
 
 def _path_of_fold(
@@ -197,10 +229,17 @@ def _path_of_fold(
     held_out: WeightedRows,
     sigmas: Sequence[float],
     n_threads: int | None,
-) -> Array:
+) -> tuple[FoldNetwork, Array]:
     current = torch.get_num_threads()
     with torch_threads(None if n_threads is None else min(n_threads, current)):
-        return network.fit(seen[0], sample_weight=seen[1]).path(*held_out, sigmas)
+        network.fit(seen[0], sample_weight=seen[1])
+        return network, network.path(*held_out, sigmas)
+
+
+def _means(path: Array) -> Array:
+    """Return the mean over folds at each noise level, the least there is where a fold failed."""
+    means: Array = np.nan_to_num(path.mean(axis=0), nan=-np.inf)
+    return means
 
 
 def standard_errors(path: Array) -> Array:
@@ -220,7 +259,7 @@ def choose(sigmas: Array, path: Array, selection: str) -> float:
     >>> choose(sigmas, path, "min"), choose(sigmas, path, "1se")
     (0.2, 0.4)
     """
-    mean = np.nan_to_num(path.mean(axis=0), nan=-np.inf)  # of a fold that failed
+    mean = _means(path)
     best = mean.argmax()
     if selection == "min":
         return float(sigmas[best])

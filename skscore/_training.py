@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 
 from skscore._batches import Batch, BatchIterator, Rows, ValidationIterator
 from skscore._losses import RowLoss
-from skscore._selection import VALIDATIONS, Selection
+from skscore._selection import VALIDATIONS, ClearlyBetter, Selection
 from skscore._threads import seeded_globally, torch_threads
 from skscore._validation import Array, torch_generator, warn
 
@@ -126,11 +126,15 @@ class MovingAverage(Callback):
 class Budget(Callback):
     """Count the steps, keep the selected parameters, and end the training when there is cause."""
 
-    def __init__(self, plan: TrainingPlan, selection: Selection) -> None:
+    def __init__(self, plan: TrainingPlan, selection: Selection, watched: Rows) -> None:
         self.plan = plan
         self.selection = selection
+        self.watched = watched
 
-    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+    def on_train_begin(self, net: "ScoreNet", **kwargs: Any) -> None:
+        if isinstance(self.selection, ClearlyBetter):
+            self.selection.begin(net.held_out_losses(self.watched))
+            self.start_state_ = deepcopy(net.average.state_dict())
         self.best_state_: dict[str, Tensor] | None = None
         self.best_step_ = 0
         self.misses_ = 0
@@ -178,6 +182,8 @@ class Budget(Callback):
         if self.best_state_ is None and not self.ended_:
             # A callback of the user's ended the training before the first validation was judged.
             self.best_step_, self.best_state_ = self.n_steps_, net.average.state_dict()
+        if isinstance(self.selection, ClearlyBetter) and self.selection.start_suffices:
+            self.best_step_, self.best_state_ = 0, self.start_state_
         if self.best_state_ is not None:
             net.module_.load_state_dict(self.best_state_)
 
@@ -207,6 +213,15 @@ class ScoreNet(NeuralNet):
             return losses
         held_out: Tensor = self.criterion_.held_out(self.average, x.values, x.generator, x.n_draws)
         return held_out
+
+    def held_out_losses(self, rows: Rows) -> Tensor:
+        """Return the losses of watched rows, times their weights, as a validation has them."""
+        with torch.no_grad():
+            found = [
+                self.criterion_.held_out(self.average, x.values, x.generator, x.n_draws) * weights
+                for x, weights in self.get_iterator(rows, training=False)
+            ]
+        return torch.cat(found)
 
     def get_loss(self, y_pred: Tensor, y_true: Tensor | None, *args: Any, **kwargs: Any) -> Tensor:
         """Return the mean of the losses, weighted where there are weights."""
@@ -285,7 +300,7 @@ def train(
     ConvergenceWarning
         If the loss was not finite later; the best parameters so far are kept.
     """
-    budget = Budget(plan, selection)
+    budget = Budget(plan, selection, watched)
     net = _build_net(module, loss, watched, plan, budget)
     # Dropout and the like draw from torch's global generator.
     with torch_threads(plan.n_threads), seeded_globally(plan.seed):

@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from skscore._batches import Rows
+from skscore._heavy_tails import HeavyTailsMixin
 from skscore._langevin import LangevinEstimator
 from skscore._losses import DenoisingLoss, RowLoss
 from skscore._selection import TOLERANCE, LatestNearLowest, Selection
@@ -24,7 +25,9 @@ from skscore.noise import FixedSigma
 __all__ = ["DenoisingScoreEstimator"]
 
 
-class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEstimator):
+class DenoisingScoreEstimator(
+    OneToOneFeatureMixin, TransformerMixin, HeavyTailsMixin, LangevinEstimator
+):
     """Score of the data blurred at one noise level, by denoising score matching.
 
     Learns s(x) = ∇ log p_σ(x), p_σ = p * N(0, σ²I), as the minimiser of E‖s(x + σε) + ε/σ‖² [1]_.
@@ -58,7 +61,9 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
         (x: (n, d), sigma: (n, 1)) and returns (n, d).
     parametrization : {"preconditioned", "score"}, default="preconditioned"
         "preconditioned": the network corrects the denoiser of a Gaussian and sees inputs of unit
-        variance. "score": its output is the score itself, in units of ``sigma``.
+        variance; where rows held out say that the law is a multivariate t, it corrects the denoiser
+        of that [3]_, and only where it is clearly better than it on rows held out.
+        "score": its output is the score itself, in units of ``sigma``.
     standardize : bool, default=True
         Whether each feature is brought to mean 0 and variance 1 inside. Scores, denoised rows and
         samples come out in the units of X either way.
@@ -69,8 +74,8 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
     lr : float, default=2e-3
         Largest learning rate; it warms up and falls along a cosine.
     weight_decay : float, default=0.3
-        What each step takes off a weight, over the learning rate: more makes a smoother score, 1
-        for heavy tails, where little is to be learnt beyond a Gaussian, and less a sharper one.
+        What each step takes off a weight, over the learning rate: more makes a smoother score, and
+        less a sharper one.
     optimizer : "adamw" or callable, default="adamw"
         AdamW, or a class of torch.optim, which does not read ``weight_decay``.
     callbacks : list of skorch callbacks, default=None
@@ -106,7 +111,10 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
         Step and loss of each validation; the loss is that of held-out rows with ``early_stopping``,
         of rows trained on otherwise.
     n_steps_, best_step_ : int
-        Gradient steps taken, and the step whose weights were kept.
+        Gradient steps taken, and the step whose weights were kept; 0 if what the network started
+        from was as good.
+    degrees_of_freedom_ : float
+        Of the multivariate t that the network started from; infinite for a Gaussian.
     sigma_ : float
         The noise level of the fit.
     rounding_steps_ : ndarray of shape (n_features,)
@@ -128,6 +136,8 @@ class DenoisingScoreEstimator(OneToOneFeatureMixin, TransformerMixin, LangevinEs
     .. [1] P. Vincent, "A connection between score matching and denoising autoencoders", Neural
        Computation 23, 2011.
     .. [2] B. Efron, "Tweedie's formula and selection bias", JASA 106, 2011.
+    .. [3] C. Liu and D. Rubin, "ML estimation of the t distribution using EM and its extensions,
+       ECM and ECME", Statistica Sinica 5, 1995.
 
     Examples
     --------

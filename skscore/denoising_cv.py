@@ -46,7 +46,8 @@ class DenoisingScoreEstimatorCV(DenoisingScoreEstimator):
 
     As `sklearn.linear_model.LassoCV` does for its penalty, it prices a whole path of noise levels
     at little more than the cost of a few fits: one network per fold learns all of them at once, and
-    its score of held-out rows, a constant minus the Fisher divergence [1]_, is read at each. Then
+    its score of held-out rows, a constant minus the Fisher divergence [1]_, is read at each. The
+    networks go on learning at the best and the two on either side, and are read again. Then
     `DenoisingScoreEstimator` is fitted to all rows at the best.
 
     Parameters
@@ -85,22 +86,24 @@ class DenoisingScoreEstimatorCV(DenoisingScoreEstimator):
         (x: (n, d), sigma: (n, 1)) and returns (n, d).
     parametrization : {"preconditioned", "score"}, default="preconditioned"
         "preconditioned": the network corrects the denoiser of a Gaussian and sees inputs of unit
-        variance. "score": its output is the score itself, in units of the noise level.
+        variance; where rows held out say that the law is a multivariate t, it corrects the denoiser
+        of that [3]_, and only where it is clearly better than it on rows held out.
+        "score": its output is the score itself, in units of the noise level.
     standardize : bool, default=True
         Whether each feature is brought to mean 0 and variance 1 inside, by all rows, so that a
         noise level is the same in every fold. Scores, denoised rows and samples come out in the
         units of X either way.
     max_steps : int or "auto", default="auto"
-        Gradient steps of each training. "auto" grows as √n, from 1000 up to 20 000, and is half of
-        it for those of the folds.
+        Gradient steps of each training. "auto" grows as √n, from 1000 up to 20 000; in the folds it
+        is a third of it at all noise levels, and half of it at those near the best.
     batch_size : int, default=128
         Rows in a batch; each is blurred by ε and by -ε.
     lr : float, default=2e-3
-        Largest learning rate; it warms up and falls along a cosine. Those of the folds have 2.5
-        times as much.
+        Largest learning rate; it warms up and falls along a cosine. It is 2.5 times as much where
+        the networks of the folds learn all noise levels.
     weight_decay : float, default=0.3
-        What each step takes off a weight, over the learning rate: more makes a smoother score, 1
-        for heavy tails, where little is to be learnt beyond a Gaussian, and less a sharper one.
+        What each step takes off a weight, over the learning rate: more makes a smoother score, and
+        less a sharper one.
     optimizer : "adamw" or callable, default="adamw"
         AdamW, or a class of torch.optim, which does not read ``weight_decay``.
     callbacks : list of skorch callbacks, default=None
@@ -127,7 +130,9 @@ class DenoisingScoreEstimatorCV(DenoisingScoreEstimator):
     sigmas_ : ndarray of shape (n_sigmas,)
         The noise levels, rising.
     score_path_ : ndarray of shape (n_folds, n_sigmas)
-        Held-out score of each fold: a constant minus the Fisher divergence, in 1/σ².
+        Held-out score of each fold: a constant minus the Fisher divergence, in 1/σ². At each noise
+        level it is that of the first or of the second training of the folds, whichever is better on
+        average.
     score_path_std_ : ndarray of shape (n_sigmas,)
         Standard error of its mean over folds.
     net_ : skorch.NeuralNet
@@ -148,7 +153,10 @@ class DenoisingScoreEstimatorCV(DenoisingScoreEstimator):
     validation_curve_ : ndarray of shape (n_validations, 2)
         Step and loss of each validation of the training on all rows.
     n_steps_, best_step_ : int
-        Gradient steps of the training on all rows, and the step whose weights were kept.
+        Gradient steps of the training on all rows, and the step whose weights were kept; 0 if what
+        the network started from was as good.
+    degrees_of_freedom_ : float
+        Of the multivariate t that the network started from; infinite for a Gaussian.
     sampling_report_ : SamplingReport
         How the chains of the last `sample` went: ``step_size``, ``split_rhat``.
     score_std_ : float
@@ -168,6 +176,8 @@ class DenoisingScoreEstimatorCV(DenoisingScoreEstimator):
        6, 2005.
     .. [2] L. Breiman, J. Friedman, R. Olshen and C. Stone, "Classification and regression trees",
        1984.
+    .. [3] C. Liu and D. Rubin, "ML estimation of the t distribution using EM and its extensions,
+       ECM and ECME", Statistica Sinica 5, 1995.
 
     Examples
     --------
@@ -307,6 +317,7 @@ class DenoisingScoreEstimatorCV(DenoisingScoreEstimator):
         return FoldNetwork(
             (float(self.sigmas_[0]), float(self.sigmas_[-1])),
             self._widths_z(),
+            heavy_tails=True,
             hidden_units=self.hidden_units,
             module=self.module,
             parametrization=self.parametrization,

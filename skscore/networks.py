@@ -23,7 +23,8 @@ x = x_0 + σε, z = (x_0 - μ)/λ:
     v            (λ ε - σ z)/√(λ² + σ²)           λ²/(λ² + σ²)   -λ / (σ √(λ² + σ²))
 
 and in every case s = -(1 - c_skip) (x - μ)/σ² + c_out F. So v differs from the first choice by a
-sign alone.
+sign alone. Where another law than a Gaussian is known to fit, its score takes the place of the
+first term, s = s_base + c_out F.
 
 The divergence needs no more of ∇F than its diagonal. The layers and their tangents J = ∂h/∂x are
 
@@ -344,11 +345,14 @@ class PreconditionedScore(_Preconditioned):
         What F predicts; only "preconditioned" without ``denoising``.
     floor : float, default=0.0
         r = τ/λ of a denoiser.
+    base : torch.nn.Module, default=None
+        s_base, with its ``score_and_divergence``; only of prediction "preconditioned". None is the
+        Gaussian.
 
     Raises
     ------
     ValueError
-        If the prediction is none of these, or needs noise and there is none.
+        If the prediction is none of these, needs noise and there is none, or has another base.
 
     Examples
     --------
@@ -369,6 +373,7 @@ class PreconditionedScore(_Preconditioned):
         denoising: bool = True,
         prediction: str = "preconditioned",
         floor: float = 0.0,
+        base: nn.Module | None = None,
     ) -> None:
         super().__init__(module, mean, scale, denoising=denoising)
         if prediction not in PREDICTIONS:
@@ -378,15 +383,22 @@ class PreconditionedScore(_Preconditioned):
                 f"prediction={prediction!r} is a guess from noisy data, and the score of clean "
                 "data has none; use prediction='preconditioned'."
             )
+        if prediction != "preconditioned" and base is not None:
+            raise ValueError(
+                f"prediction={prediction!r} has no place for another base; use "
+                "prediction='preconditioned'."
+            )
         self.prediction = prediction
         self.floor = floor
+        self.base: Any = base
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Map points (n, d) and noise levels (n, 1) to the score (n, d)."""
         centred, total = self._centred(x, sigma)
         F = self.module(centred / total, sigma)
         slope, c_out = self._coefficients(sigma, total)
-        return slope * centred + c_out * F
+        base = slope * centred if self.base is None else self.base(x, sigma)
+        return base + c_out * F
 
     @available_if(
         lambda self: (
@@ -399,7 +411,10 @@ class PreconditionedScore(_Preconditioned):
         centred, total = self._centred(x, sigma)
         F, diagonal = self.module.jacobian_diagonal(centred / total, sigma)
         slope, c_out = self._coefficients(sigma, total)
-        return slope * centred + c_out * F, (c_out / total * diagonal + slope).sum(1)
+        if self.base is None:
+            return slope * centred + c_out * F, (c_out / total * diagonal + slope).sum(1)
+        base, divergence = self.base.score_and_divergence(x, sigma)
+        return base + c_out * F, (c_out / total * diagonal).sum(1) + divergence
 
     def _coefficients(self, sigma: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
         """Return -(1 - c_skip)/σ² and c_out."""

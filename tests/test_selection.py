@@ -1,6 +1,6 @@
 import torch
 
-from skscore._selection import Latest, LatestNearLowest, LowestLoss
+from skscore._selection import ClearlyBetter, Latest, LatestNearLowest, LowestLoss
 
 
 def kept(selection, losses):
@@ -31,3 +31,21 @@ def test_a_tolerance_bounds_what_heavy_tails_would_let_pass():
     assert kept(LatestNearLowest(), [lowest, uncertain]) == [True, True]
     assert kept(LatestNearLowest(0.03), [lowest, uncertain]) == [True, True]
     assert kept(LatestNearLowest(0.01), [lowest, uncertain]) == [True, False]
+
+
+def test_a_start_suffices_unless_what_is_kept_is_better_by_two_standard_errors():
+    start = torch.tensor([1.0, 2.0, 3.0, 6.0])
+    selection = ClearlyBetter(LowestLoss())
+    assert selection.patience == LowestLoss.patience
+    assert not selection.start_suffices  # nothing was kept: there is nothing to hold against it
+    selection.begin(start)
+    assert not selection.start_suffices
+    gains = torch.tensor([0.0, 0.0, 0.0, 0.4])  # .1, with a standard error of .087
+    assert kept(selection, [(start - gains).tolist()]) == [True]
+    assert selection.start_suffices
+    gains = torch.tensor([0.2, 0.3, 0.4, 0.1])  # .25, with one of .056
+    assert kept(selection, [(start - gains).tolist()]) == [True]
+    assert not selection.start_suffices
+    # What is not kept does not count.
+    assert kept(selection, [(start + 1).tolist()]) == [False]
+    assert not selection.start_suffices

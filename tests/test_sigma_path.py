@@ -27,8 +27,8 @@ def rows(n=80, d=2, seed=SEED):
     return z - z.mean(axis=0), rng.exponential(size=n)
 
 
-def network(widths=(0.0, 0.0), **options):
-    return FoldNetwork((0.1, 0.8), np.array(widths), **{**QUICK, **options})
+def network(widths=(0.0, 0.0), ends=(0.1, 0.8), **options):
+    return FoldNetwork(ends, np.array(widths), **{**QUICK, **options})
 
 
 def two_folds():
@@ -196,11 +196,14 @@ def test_rounded_columns_are_read_with_noise_in_their_steps_alike_at_each_level(
     np.testing.assert_array_equal(found, fitted.path(z, w, SIGMAS.tolist()))
 
 
-def test_a_fold_is_trained_for_half_of_the_steps_at_two_and_a_half_times_the_rate():
+def test_a_fold_learns_all_levels_in_a_third_of_the_steps_and_few_of_them_in_a_half():
     auto = network(max_steps="auto")
-    for n, n_steps in ((10, 500), (1000, 500), (4000, 1000), (10**7, 10_000)):
-        assert auto._default_max_steps(n) == n_steps
-    assert network(lr=1e-3).fit(rows()[0]).net_.lr == pytest.approx(2.5e-3)
+    for n, all_levels, few in ((10, 333, 500), (1000, 333, 500), (10**7, 6666, 10_000)):
+        assert auto.set_params(warm_start=False)._default_max_steps(n) == all_levels
+        assert auto.set_params(warm_start=True)._default_max_steps(n) == few
+    fitted = network(lr=1e-3).fit(rows()[0])
+    assert fitted.net_.lr == pytest.approx(2.5e-3)
+    assert fitted.set_params(warm_start=True).fit(rows()[0]).net_.lr == pytest.approx(1e-3)
 
 
 def test_the_levels_that_are_trained_on_are_spread_evenly_in_the_logarithm_between_the_ends():
@@ -213,14 +216,48 @@ def test_the_levels_that_are_trained_on_are_spread_evenly_in_the_logarithm_betwe
 # The path of all folds.
 
 
-def test_the_path_of_each_fold_is_that_of_a_clone_trained_on_its_rows_with_a_seed_of_its_own():
-    original, folds = network(random_state=None), two_folds()
-    found = score_path(original, folds, SIGMAS.tolist(), 7)
+def test_levels_have_the_better_of_two_trainings_of_which_the_second_is_near_the_best():
+    sigmas = np.geomspace(0.02, 1.5, 9)
+    folds = shuffled_folds(RING.sample(400, random_state=0), np.ones(400), 2, SEED)
+    options = {"ends": (0.02, 1.5), "hidden_units": (32, 32), "max_steps": 200}
+    original = network(**options, random_state=None)
+    found = score_path(original, folds, sigmas.tolist(), 7)
     assert not hasattr(original, "net_")
-    assert found.shape == (2, 4)
-    for k, ((seen, w_seen), held_out) in enumerate(folds):
-        fitted = network(random_state=7 + k).fit(seen, sample_weight=w_seen)
-        np.testing.assert_array_equal(found[k], fitted.path(*held_out, SIGMAS.tolist()))
+    networks = [
+        network(**options, random_state=7 + k).fit(seen, sample_weight=w)
+        for k, ((seen, w), _) in enumerate(folds)
+    ]
+
+    def path():
+        pairs = zip(networks, folds, strict=True)
+        return np.array([own.path(*held_out, sigmas.tolist()) for own, (_, held_out) in pairs])
+
+    first = path()
+    best = first.mean(axis=0).argmax()
+    assert 2 <= best <= 6  # so that there are levels on either side
+    for own, ((seen, w), _) in zip(networks, folds, strict=True):
+        own.set_params(ends=(sigmas[best - 2], sigmas[best + 2]), warm_start=True)
+        own.fit(seen, sample_weight=w)
+    second = path()
+    better = second.mean(axis=0) > first.mean(axis=0)
+    assert better.any()
+    np.testing.assert_array_equal(found, np.where(better, second, first))
+
+
+@pytest.mark.parametrize(("best", "few"), [(0, (0, 2)), (1, (0, 3)), (5, (3, 7)), (11, (9, 11))])
+def test_the_second_training_stays_within_the_levels_that_were_given(best, few, monkeypatch):
+    sigmas = 0.01 * 2.0 ** np.arange(12)
+    ends = []
+
+    def fit(own, X, sample_weight=None):
+        ends.append(own.ends)
+        return own
+
+    monkeypatch.setattr(FoldNetwork, "fit", fit)
+    monkeypatch.setattr(FoldNetwork, "path", lambda *_: -np.square(np.arange(12.0) - best))
+    score_path(network(ends=(sigmas[0], sigmas[-1])), two_folds(), sigmas.tolist(), 7)
+    assert ends[:2] == [(sigmas[0], sigmas[-1])] * 2
+    assert ends[2:] == [(sigmas[few[0]], sigmas[few[1]])] * 2
 
 
 def test_folds_of_the_same_rows_have_seeds_that_differ():
