@@ -15,6 +15,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 __all__ = [
+    "LONG_PATIENCE",
     "TOLERANCE",
     "VALIDATIONS",
     "ClearlyBetter",
@@ -24,9 +25,10 @@ __all__ = [
     "Selection",
 ]
 
-# Of a whole training, which ends after a quarter of them without success.
+# Of a whole training, which ends after a quarter of them without success, or half of them: a loss
+# on few rows of long tails may rise for a third of the time and come back.
 VALIDATIONS = 25
-_PATIENCE = VALIDATIONS / 4
+_PATIENCE, LONG_PATIENCE = VALIDATIONS / 4, VALIDATIONS / 2
 # τ where the loss is the implicit objective, whose lowest mean is -E‖∇log p‖².
 TOLERANCE = 0.01
 
@@ -73,12 +75,13 @@ class LatestNearLowest:
     ----------
     tolerance : float, default=inf
         τ, a bound for rows of heavy tails, whose standard errors would let any network pass.
+    patience : float, default=VALIDATIONS / 4
+        Validations in a row that are not kept until training ends.
     """
 
-    patience = _PATIENCE
-
-    def __init__(self, tolerance: float = math.inf) -> None:
+    def __init__(self, tolerance: float = math.inf, patience: float = _PATIENCE) -> None:
         self.tolerance = tolerance
+        self.patience = patience
         self.lowest: Tensor | None = None
 
     def improves(self, module: nn.Module, losses: Tensor) -> bool:

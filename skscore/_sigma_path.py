@@ -29,7 +29,7 @@ from skscore._batches import Rows
 from skscore._heavy_tails import HeavyTailsMixin
 from skscore._inference import implicit_path
 from skscore._losses import DenoisingLoss, RowLoss
-from skscore._selection import TOLERANCE, LatestNearLowest, Selection
+from skscore._selection import LONG_PATIENCE, TOLERANCE, LatestNearLowest, Selection
 from skscore._threads import torch_threads
 from skscore._validation import Array, RandomState, fold_rows
 from skscore.noise import LogUniformSigma
@@ -120,7 +120,7 @@ class FoldNetwork(HeavyTailsMixin):
         return self.ends[0]
 
     def _select_held_out(self) -> Selection:
-        return LatestNearLowest(TOLERANCE)
+        return LatestNearLowest(TOLERANCE, LONG_PATIENCE)
 
     def _report_ties(self, message: str) -> None:
         """Say nothing: all rows were looked at together before."""

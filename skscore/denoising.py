@@ -18,7 +18,7 @@ from skscore._batches import Rows
 from skscore._heavy_tails import HeavyTailsMixin
 from skscore._langevin import LangevinEstimator
 from skscore._losses import DenoisingLoss, RowLoss
-from skscore._selection import TOLERANCE, LatestNearLowest, Selection
+from skscore._selection import LONG_PATIENCE, TOLERANCE, LatestNearLowest, Selection
 from skscore._validation import Array, RandomState
 from skscore.noise import FixedSigma
 
@@ -211,7 +211,7 @@ class DenoisingScoreEstimator(
         return DenoisingLoss(law, sigma_data, mirrored=True, exact_held_out=True)
 
     def _select_held_out(self) -> Selection:
-        return LatestNearLowest(TOLERANCE)
+        return LatestNearLowest(TOLERANCE, LONG_PATIENCE)
 
     def _weight_decay(self) -> float:
         return float(self.weight_decay)

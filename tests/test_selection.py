@@ -1,6 +1,14 @@
 import torch
 
-from skscore._selection import ClearlyBetter, Latest, LatestNearLowest, LowestLoss
+from skscore import DenoisingScoreEstimator
+from skscore._selection import (
+    LONG_PATIENCE,
+    VALIDATIONS,
+    ClearlyBetter,
+    Latest,
+    LatestNearLowest,
+    LowestLoss,
+)
 
 
 def kept(selection, losses):
@@ -49,3 +57,10 @@ def test_a_start_suffices_unless_what_is_kept_is_better_by_two_standard_errors()
     # What is not kept does not count.
     assert kept(selection, [(start + 1).tolist()]) == [False]
     assert not selection.start_suffices
+
+
+def test_a_denoiser_waits_for_half_of_its_training():
+    selection = DenoisingScoreEstimator()._select_held_out()
+    assert selection.patience == LONG_PATIENCE == VALIDATIONS / 2
+    assert LatestNearLowest().patience == LowestLoss.patience == VALIDATIONS / 4
+    assert ClearlyBetter(selection).patience == LONG_PATIENCE
