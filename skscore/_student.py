@@ -138,8 +138,7 @@ def fit_student_t(z: Array, weights: Array) -> StudentT:
     3
     """
     w, d = weights / weights.sum(), z.shape[1]
-    m = w @ z
-    S = _ridged((w[:, None] * (z - m)).T @ (z - m))
+    m, S = _moments(z, w)
     nu, last = 10.0, -math.inf
     for _ in range(_MAX_ITER):
         q, log_det = _distances(z, m, S)
@@ -212,9 +211,8 @@ def _mixture_is_better(x: Array, w: Array, seed: int) -> bool:
 
 def _gaussians(seen: Array, weights: Array, z: Array) -> Array:
     """Return log p (2, n) of rows under a Gaussian of some rows, and under independent ones."""
-    w, d = weights / weights.sum(), z.shape[1]
-    m = w @ seen
-    S = _ridged((w[:, None] * (seen - m)).T @ (seen - m))
+    d = z.shape[1]
+    m, S = _moments(seen, weights / weights.sum())
     found = [_distances(z, m, C) for C in (S, np.diag(np.diag(S)))]
     return np.array([-(q + log_det + d * math.log(2 * math.pi)) / 2 for q, log_det in found])
 
@@ -239,6 +237,12 @@ def _distances(z: Array, m: Array, S: Array) -> tuple[Array, float]:
     root = np.linalg.cholesky(S)
     y = np.linalg.solve(root, (z - m).T)
     return np.square(y).sum(0), 2 * float(np.log(np.diag(root)).sum())
+
+
+def _moments(z: Array, w: Array) -> tuple[Array, Array]:
+    """Return mean and covariance of rows whose weights sum to one."""
+    m: Array = w @ z
+    return m, _ridged((w[:, None] * (z - m)).T @ (z - m))
 
 
 def _ridged(S: Array) -> Array:
