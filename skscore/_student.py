@@ -21,6 +21,7 @@ dimension of a model", Ann. Stat. 1978 (BIC).
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -156,9 +157,10 @@ def fit_student_t(z: Array, weights: Array) -> StudentT:
 def find_heavy_tails(z: Array, weights: Array, seed: int) -> StudentT | None:
     """Fit a multivariate t where rows follow one clearly better than other closed forms.
 
-    Held-out rows, up to 3000 of them, have to be likelier under it than under a Gaussian and under
-    independent ones, by two standard errors; and mixtures of 2, 4 and 8 Gaussians, which may have
-    heavy tails too, must not have a smaller Bayesian information criterion.
+    Held-out rows, up to 3000 of them, have to be likelier under it than under a Gaussian, under
+    independent ones and under independent t's, by two standard errors; and mixtures of 2, 4 and 8
+    Gaussians, which may have heavy tails too, must not have a smaller Bayesian information
+    criterion. A single column has no others to be independent of.
 
     Parameters
     ----------
@@ -179,17 +181,54 @@ def find_heavy_tails(z: Array, weights: Array, seed: int) -> StudentT | None:
         return None
     few = np.random.RandomState(seed % 2**32).permutation(n)[:_ROWS_COMPARED]
     x, w = z[few], weights[few]
-    gains = np.empty((2, len(x)))
-    for seen, own in fold_rows(len(x), _N_FOLDS, seed):
-        log_t = fit_student_t(x[seen], w[seen]).log_density(x[own])
-        gains[:, own] = log_t - _gaussians(x[seen], w[seen], x[own])
-    for gain in gains:
-        mean, error = mean_and_error(gain, w)
-        if mean <= 2 * error:
+    folds = fold_rows(len(x), _N_FOLDS, seed)
+
+    def held_out(fit: Callable[[Array, Array], Callable[[Array], Array]]) -> Array:
+        log_p = np.empty(len(x))
+        for seen, own in folds:
+            log_p[own] = fit(x[seen], w[seen])(x[own])
+        return log_p
+
+    log_t = held_out(lambda x, w: fit_student_t(x, w).log_density)
+    others = (_gaussian, _independent_gaussians, _independent_ts)
+    for other in others if d > 1 else others[:1]:
+        gain, error = mean_and_error(log_t - held_out(other), w)
+        if gain <= 2 * error:
             return None
     if _mixture_is_better(x, w, seed):
         return None
     return fit_student_t(z, weights)
+
+
+def _gaussian(seen: Array, weights: Array) -> Callable[[Array], Array]:
+    m, S = _moments(seen, weights / weights.sum())
+
+    def log_density(z: Array) -> Array:
+        q, log_det = _distances(z, m, S)
+        log_p: Array = -(q + log_det + z.shape[1] * math.log(2 * math.pi)) / 2
+        return log_p
+
+    return log_density
+
+
+def _independent_gaussians(seen: Array, weights: Array) -> Callable[[Array], Array]:
+    return _by_column(_gaussian, seen, weights)
+
+
+def _independent_ts(seen: Array, weights: Array) -> Callable[[Array], Array]:
+    return _by_column(lambda x, w: fit_student_t(x, w).log_density, seen, weights)
+
+
+def _by_column(
+    fit: Callable[[Array, Array], Callable[[Array], Array]], seen: Array, weights: Array
+) -> Callable[[Array], Array]:
+    fitted = [fit(seen[:, [j]], weights) for j in range(seen.shape[1])]
+
+    def log_density(z: Array) -> Array:
+        log_p: Array = np.sum([own(z[:, [j]]) for j, own in enumerate(fitted)], axis=0)
+        return log_p
+
+    return log_density
 
 
 def _mixture_is_better(x: Array, w: Array, seed: int) -> bool:
@@ -207,14 +246,6 @@ def _mixture_is_better(x: Array, w: Array, seed: int) -> bool:
         if -2 * n * (share @ log_p) + (K - 1 + K * (d + symmetric)) * math.log(n) < bic:
             return True
     return False
-
-
-def _gaussians(seen: Array, weights: Array, z: Array) -> Array:
-    """Return log p (2, n) of rows under a Gaussian of some rows, and under independent ones."""
-    d = z.shape[1]
-    m, S = _moments(seen, weights / weights.sum())
-    found = [_distances(z, m, C) for C in (S, np.diag(np.diag(S)))]
-    return np.array([-(q + log_det + d * math.log(2 * math.pi)) / 2 for q, log_det in found])
 
 
 def _best_nu(q: Array, w: Array, d: int) -> float:

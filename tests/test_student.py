@@ -133,6 +133,19 @@ def test_two_groups_of_heavy_tails_are_left_to_the_network():
     assert find_heavy_tails(z - z.mean(axis=0), np.ones(1000), 0) is None
 
 
+def test_columns_of_heavy_tails_that_are_independent_are_left_to_the_network():
+    for seed in SEEDS:
+        z = np.random.RandomState(seed).standard_t(3, size=(1000, 3))
+        assert find_heavy_tails(z, np.ones(1000), seed) is None
+
+
+def test_a_single_column_of_heavy_tails_is_found():
+    z = np.random.RandomState(0).standard_t(3, size=(1000, 1))
+    found = find_heavy_tails(z, np.ones(1000), 0)
+    assert found is not None
+    assert found.nu == pytest.approx(3, abs=1)
+
+
 def test_few_rows_or_weights_are_no_evidence():
     z = standardized(CorrelatedT(5), 49, 0)
     assert find_heavy_tails(z, np.ones(49), 0) is None
