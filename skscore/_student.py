@@ -31,9 +31,10 @@ from scipy.special import gammaln
 from scipy.stats import gamma
 from torch import Tensor, nn
 
+from skscore._inference import to_numpy
 from skscore._log_densities import mean_and_error
 from skscore._validation import Array, fold_rows
-from skscore.gaussians import fit_gaussian_mixture
+from skscore.gaussians import GaussianMixtureScore, fit_gaussian, fit_gaussian_mixture
 
 __all__ = ["StudentT", "StudentTScore", "find_heavy_tails", "fit_student_t"]
 
@@ -45,7 +46,7 @@ _N_FOLDS = 5
 _ROWS_COMPARED = 3000
 _LEAST_ROWS = 10  # for each feature
 _MIXTURES = 2, 4, 8
-_RIDGE = 1e-9  # of the mean variance
+_RIDGE, _LEAST_SCALE = 1e-9, 1e-6  # of the mean variance
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +140,10 @@ def fit_student_t(z: Array, weights: Array) -> StudentT:
     3
     """
     w, d = weights / weights.sum(), z.shape[1]
-    m, S = _moments(z, w)
+    m = w @ z
+    S = (w[:, None] * (z - m)).T @ (z - m)
+    ridge = _RIDGE * np.diag(S).mean() * np.eye(d)
+    S = S + ridge
     nu, last = 10.0, -math.inf
     for _ in range(_MAX_ITER):
         q, log_det = _distances(z, m, S)
@@ -150,7 +154,7 @@ def fit_student_t(z: Array, weights: Array) -> StudentT:
         last = log_p
         u = w * (nu + d) / (nu + q)
         m = u @ z / u.sum()
-        S = _ridged((u[:, None] * (z - m)).T @ (z - m))
+        S = (u[:, None] * (z - m)).T @ (z - m) + ridge
     return StudentT(m, S, nu)
 
 
@@ -160,7 +164,9 @@ def find_heavy_tails(z: Array, weights: Array, seed: int) -> StudentT | None:
     Held-out rows, up to 3000 of them, have to be likelier under it than under a Gaussian, under
     independent ones and under independent t's, by two standard errors; and mixtures of 2, 4 and 8
     Gaussians, which may have heavy tails too, must not have a smaller Bayesian information
-    criterion. A single column has no others to be independent of.
+    criterion. A single column has no others to be independent of. Where the t has next to no spread
+    in some direction, rows lie on a plane or many of them at one point, and it says little of the
+    others.
 
     Parameters
     ----------
@@ -182,6 +188,8 @@ def find_heavy_tails(z: Array, weights: Array, seed: int) -> StudentT | None:
     few = np.random.RandomState(seed % 2**32).permutation(n)[:_ROWS_COMPARED]
     x, w = z[few], weights[few]
     folds = fold_rows(len(x), _N_FOLDS, seed)
+    if any((np.ptp(x[seen], axis=0) == 0).any() for seen, _ in folds):
+        return None
 
     def held_out(fit: Callable[[Array, Array], Callable[[Array], Array]]) -> Array:
         log_p = np.empty(len(x))
@@ -195,20 +203,22 @@ def find_heavy_tails(z: Array, weights: Array, seed: int) -> StudentT | None:
         gain, error = mean_and_error(log_t - held_out(other), w)
         if gain <= 2 * error:
             return None
-    if _mixture_is_better(x, w, seed):
+    t = fit_student_t(z, weights)
+    least = _LEAST_SCALE * np.average(z.var(axis=0))
+    if np.linalg.eigvalsh(t.S)[0] < least or _mixture_is_better(x, w, t, seed):
         return None
-    return fit_student_t(z, weights)
+    return t
 
 
 def _gaussian(seen: Array, weights: Array) -> Callable[[Array], Array]:
-    m, S = _moments(seen, weights / weights.sum())
+    fitted = fit_gaussian(torch.from_numpy(seen), torch.from_numpy(weights))
+    return lambda z: _log_density(fitted, z)
 
-    def log_density(z: Array) -> Array:
-        q, log_det = _distances(z, m, S)
-        log_p: Array = -(q + log_det + z.shape[1] * math.log(2 * math.pi)) / 2
-        return log_p
 
-    return log_density
+def _log_density(model: GaussianMixtureScore, z: Array) -> Array:
+    """Return log p (n,) of rows (n, d) without noise."""
+    rows = torch.from_numpy(z)
+    return to_numpy(model.log_density(rows, torch.zeros_like(rows[:, :1])))
 
 
 def _independent_gaussians(seen: Array, weights: Array) -> Callable[[Array], Array]:
@@ -231,19 +241,22 @@ def _by_column(
     return log_density
 
 
-def _mixture_is_better(x: Array, w: Array, seed: int) -> bool:
+def _mixture_is_better(x: Array, w: Array, t: StudentT, seed: int) -> bool:
     d = x.shape[1]
     share = w / w.sum()
     n = 1 / np.square(share).sum()
     symmetric = d * (d + 1) / 2
-    bic = -2 * n * (share @ fit_student_t(x, w).log_density(x)) + (d + symmetric + 1) * math.log(n)
+    bic = -2 * n * (share @ t.log_density(x)) + (d + symmetric + 1) * math.log(n)
     rows, row_weights = torch.from_numpy(x), torch.from_numpy(w)
     for K in _MIXTURES:
         if 2 * K * (d + 1) > n:
             break
         mixture = fit_gaussian_mixture(rows, row_weights, n_components=[K], seed=seed % 2**32)
-        log_p = mixture.log_density(rows, torch.zeros_like(rows[:, :1])).numpy()
-        if -2 * n * (share @ log_p) + (K - 1 + K * (d + symmetric)) * math.log(n) < bic:
+        if (
+            -2 * n * (share @ _log_density(mixture, x))
+            + (K - 1 + K * (d + symmetric)) * math.log(n)
+            < bic
+        ):
             return True
     return False
 
@@ -268,14 +281,3 @@ def _distances(z: Array, m: Array, S: Array) -> tuple[Array, float]:
     root = np.linalg.cholesky(S)
     y = np.linalg.solve(root, (z - m).T)
     return np.square(y).sum(0), 2 * float(np.log(np.diag(root)).sum())
-
-
-def _moments(z: Array, w: Array) -> tuple[Array, Array]:
-    """Return mean and covariance of rows whose weights sum to one."""
-    m: Array = w @ z
-    return m, _ridged((w[:, None] * (z - m)).T @ (z - m))
-
-
-def _ridged(S: Array) -> Array:
-    ridged: Array = S + _RIDGE * np.diag(S).mean() * np.eye(len(S))
-    return ridged

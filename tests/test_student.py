@@ -146,6 +146,16 @@ def test_a_single_column_of_heavy_tails_is_found():
     assert found.nu == pytest.approx(3, abs=1)
 
 
+def test_rows_at_one_point_or_on_a_plane_are_left_to_the_network():
+    rng = np.random.RandomState(0)
+    t = CorrelatedT(3).sample(600, random_state=0)
+    inflated = np.where(rng.uniform(size=(600, 1)) < 0.9, 0.0, rng.normal(size=(600, 1)))
+    single = (np.arange(600) == 5)[:, None] * 1.0  # constant in the rows of four folds
+    on_a_plane = np.hstack([t, t[:, :1]])
+    for z in (inflated, single, on_a_plane, np.hstack([t, inflated]), np.hstack([t, single])):
+        assert find_heavy_tails(z, np.ones(600), 0) is None
+
+
 def test_few_rows_or_weights_are_no_evidence():
     z = standardized(CorrelatedT(5), 49, 0)
     assert find_heavy_tails(z, np.ones(49), 0) is None
