@@ -577,6 +577,8 @@ def test_unseen_levels_are_errors_or_mapped():
             encoder.transform(odd)
     with pytest.raises(ValueError, match="Column 'plain' has 1 missing cell"):
         encoder.transform(train.assign(plain=["a", None, "b"]))
+    with pytest.raises(ValueError, match="Column 'gaps' holds 'c', not seen in fit"):
+        encoder.transform(train.assign(gaps=["c", None, "a"]))
     mapped = TabularEncoder(handle_unknown="map", random_state=0).fit(train)
     back = mapped.inverse_transform(mapped.transform(new))
     assert back["plain"].tolist() == ["b", "b"]

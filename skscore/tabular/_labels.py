@@ -152,9 +152,10 @@ class LabelCodec(Codec):
         if not unknown.any():
             return codes
         if self.options.handle_unknown == "error":
-            if missing.any():  # the missing level is the unseen one
+            gone = unknown & missing
+            if gone.any():
                 raise ValueError(
-                    f"{self.where} has {missing.sum()} missing cell(s), and had none in fit; fit "
+                    f"{self.where} has {gone.sum()} missing cell(s), and had none in fit; fit "
                     "on rows among which some are missing, impute them first, or use "
                     "handle_unknown='map' to take them for the most frequent level."
                 )
