@@ -153,7 +153,7 @@ class Categories(Generation, Latent):
         conditioned = law
         if isinstance(law, LogNormalSigma):
             conditioned = LogNormalSigma(self.sigma_min_, self.sigma_max_, *LAW_OF_CONDITIONED)
-        return TableLoss(law, self._groups_z(), conditioned)
+        return TableLoss(law, self._groups_z(), conditioned, redraw_sigma=self.sigma_max_)
 
     # What is drawn.
 

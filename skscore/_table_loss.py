@@ -14,9 +14,11 @@ each of which is 1 in the mean if nothing is known but the law of the column, at
 numbers and as σ → ∞ for categories. Half of the rows see some of their cells clean, each with a
 probability whose logarithm is uniform over rows, so that few given cells are as common as many:
 these cells are given, and only the others count. In a quarter of these rows all cells are given but
-one category. In three quarters of the other half the category of the network's base is given, if it
-has one: whole rows are drawn given it. So one network learns the score of the table, that of any
-columns given any others, and the posterior of each category given all other cells.
+one category, whose noise is the largest, as where levels are drawn again (:mod:`skscore._redraw`):
+drawn with the others, few would be near. In three quarters of the other half the category of the
+network's base is given, if it has one: whole rows are drawn given it. So one network learns the
+score of the table, that of any columns given any others, and the posterior of each category given
+all other cells.
 """
 
 from collections.abc import Sequence
@@ -109,6 +111,8 @@ class TableLoss(RowLoss):
     conditioned_law : SigmaLaw or None, default=None
         The law of σ in rows with given cells, whose means have to be known at the largest σ
         already; None is the same.
+    redraw_sigma : float or None, default=None
+        The noise level of a category given all other cells; None draws it as in other rows.
     """
 
     entropies: Tensor
@@ -122,8 +126,10 @@ class TableLoss(RowLoss):
         sigma_law: SigmaLaw,
         groups: Sequence[FeatureGroup],
         conditioned_law: SigmaLaw | None = None,
+        redraw_sigma: float | None = None,
     ) -> None:
         super().__init__()
+        self.redraw_sigma = redraw_sigma
         self.conditioned_law = conditioned_law or sigma_law
         self.sigma_law = sigma_law
         entropies = []
@@ -159,7 +165,9 @@ class TableLoss(RowLoss):
             conditioned, self.conditioned_law.quantile(u), self.sigma_law.quantile(u)
         )
         noise = torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype).to(x)
-        state = self._states(score_fn, absent, conditioned, generator)
+        state, alone = self._states(score_fn, absent, conditioned, generator)
+        if self.redraw_sigma is not None:
+            sigma = torch.where(alone, self.redraw_sigma, sigma)
         of_feature = state[:, score_fn.column]
         numbers, log_p = score_fn.parts(
             torch.where(of_feature == GIVEN, x, x + sigma * noise), sigma, state
@@ -182,8 +190,10 @@ class TableLoss(RowLoss):
         absent: Tensor,
         conditioned: Tensor,
         generator: torch.Generator,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
+        """Return states (n, n_columns), and where all is given but one category (n, 1)."""
         n, device = len(absent), generator.device
+        alone = torch.zeros_like(conditioned)
         u = torch.rand(n, 1, generator=generator, device=device)
         # From one column in all to all: the logarithm of the rate is uniform.
         rate = (score_fn.n_columns + 1.0) ** (u - 1) * conditioned.to(device)
@@ -196,14 +206,15 @@ class TableLoss(RowLoss):
             )
             left_out = score_fn.category_columns[picked.to(absent.device)]
             alone = torch.rand(n, 1, generator=generator, device=device) < _SHARE_ALONE
+            alone = alone.to(absent.device) & conditioned
             all_others = torch.full_like(state, GIVEN).scatter(1, left_out, DRAWN)
-            state = torch.where((alone & conditioned).to(absent.device), all_others, state)
+            state = torch.where(alone, all_others, state)
         if score_fn.base_column >= 0:
             first = torch.rand(n, generator=generator, device=device) < _SHARE_FIRST
             first = first.to(absent.device) & ~conditioned[:, 0]
             state[first, score_fn.base_column] = GIVEN
         by_column = torch.zeros_like(state).index_add(1, score_fn.column, absent.to(state))
-        return torch.where(by_column > 0, ABSENT, state)
+        return torch.where(by_column > 0, ABSENT, state), alone
 
     def _is_there(self, x: Tensor) -> Tensor:
         """Return which numbers (n, n_numeric) are not missing."""

@@ -147,7 +147,7 @@ def test_rows_with_given_cells_have_a_noise_law_of_their_own():
 def test_of_some_rows_all_cells_are_given_but_a_category():
     class Spy(TableScore):
         def parts(self, x, sigma, state=None):
-            seen.append(state)
+            seen.append((sigma[:, 0], state))
             return super().parts(x, sigma, state)
 
     seen, many = [], [FeatureGroup(j, "numeric", j, j + 1, None, None) for j in range(30)]
@@ -157,14 +157,20 @@ def test_of_some_rows_all_cells_are_given_but_a_category():
     n = 20_000
     x = torch.randn(n, 33, generator=generator())
     x[:, 30:] = torch.tensor([0.0, 1.0, 0.0])
-    TableLoss(FixedSigma(0.5), many)(module, x, generator())
-    given = seen[0] == 1
+    TableLoss(FixedSigma(0.5), many, redraw_sigma=7.0)(module, x, generator())
+    ((sigma, state),) = seen
+    given = state == 1
     alone = (given.sum(1) == 30) & ~given[:, 30]
     # An eighth by rule; of the others, as many as rates of 32^(U-1) for each cell say.
     u = np.linspace(0, 1, 100_001)
     r = 32 ** (u - 1)
     share = 0.125 + 0.375 * np.mean(r**30 * (1 - r))
     assert float(alone.double().mean()) == pytest.approx(share, abs=4 * (share / n) ** 0.5)
+    # Those by rule are what redraw_levels reads, at the noise level where it does.
+    by_rule = sigma == 7.0
+    assert alone[by_rule].all()
+    assert float(by_rule.double().mean()) == pytest.approx(0.125, abs=4 * (0.125 / n) ** 0.5)
+    assert (sigma[~by_rule] == 0.5).all()
 
 
 @pytest.mark.parametrize("category", [None, 0])

@@ -357,7 +357,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
             n_validations=int(np.clip(max_steps // _STEPS_BETWEEN, 5, _N_VALIDATIONS)),
         )
         conditioned_law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *LAW_OF_CONDITIONED)
-        loss = TableLoss(law, groups, conditioned_law).to(device)
+        loss = TableLoss(law, groups, conditioned_law, redraw_sigma=_SIGMA_MAX).to(device)
         trained = train(module.to(device), loss, rows, watched, plan, selection)
         trained.net.module_.double().eval().requires_grad_(requires_grad=False)
         self.net_ = trained.net
