@@ -112,7 +112,8 @@ class TableLoss(RowLoss):
         The law of σ in rows with given cells, whose means have to be known at the largest σ
         already; None is the same.
     redraw_sigma : float or None, default=None
-        The noise level of a category given all other cells; None draws it as in other rows.
+        The noise level of a category given all other cells, in tables with a category that is not
+        the base's; None draws it as in other rows.
     """
 
     entropies: Tensor
@@ -166,7 +167,9 @@ class TableLoss(RowLoss):
         )
         noise = torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype).to(x)
         state, alone = self._states(score_fn, absent, conditioned, generator)
-        if self.redraw_sigma is not None:
+        # That of the base, which whole rows are drawn given, is not drawn again in them.
+        n_redrawn = len(score_fn.category_columns) - (score_fn.base_column >= 0)
+        if self.redraw_sigma is not None and n_redrawn > 0:
             sigma = torch.where(alone, self.redraw_sigma, sigma)
         of_feature = state[:, score_fn.column]
         numbers, log_p = score_fn.parts(

@@ -171,6 +171,13 @@ def test_of_some_rows_all_cells_are_given_but_a_category():
     assert alone[by_rule].all()
     assert float(by_rule.double().mean()) == pytest.approx(0.125, abs=4 * (0.125 / n) ** 0.5)
     assert (sigma[~by_rule] == 0.5).all()
+    # Where the only category is that of the base, whole rows are drawn given it.
+    seen.clear()
+    base = LocationModel(np.zeros((3, 30)), np.tile(np.eye(30), (3, 1, 1)), 0)
+    with torch.random.fork_rng():
+        module = Spy(many, (8,), base)
+    TableLoss(FixedSigma(0.5), many, redraw_sigma=7.0)(module, x, generator())
+    assert (seen[0][0] == 0.5).all()
 
 
 @pytest.mark.parametrize("category", [None, 0])
