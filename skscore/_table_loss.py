@@ -15,7 +15,8 @@ numbers and as σ → ∞ for categories. Half of the rows see some of their cel
 probability whose logarithm is uniform over rows, so that few given cells are as common as many:
 these cells are given, and only the others count. In a quarter of these rows all cells are given but
 one category, whose noise is the largest, as where levels are drawn again (:mod:`skscore._redraw`):
-drawn with the others, few would be near. In three quarters of the other half the category of the
+drawn with the others, few would be near. Not where the only category is that of the network's base,
+which is not drawn again in whole rows. In three quarters of the other half the category of the
 network's base is given, if it has one: whole rows are drawn given it. So one network learns the
 score of the table, that of any columns given any others, and the posterior of each category given
 all other cells.
