@@ -6,32 +6,34 @@ within all levels, S, as if q more rows had been seen of it, q being the number 
     C_k = (n_k S_k + q S)/(n_k + q)
 
 S itself is drawn to its diagonal, as far as Ledoit & Wolf find. Levels of few rows have the mean
-and the covariance of all. Of cells that are absent every covariance is that of the rows that have
-both.
+and the covariance of all. Where cells are absent, sums over rows are those of the cells that are
+there, first, and then by turns of rows completed by the law of their level
+(:mod:`skscore._incomplete`), until nothing changes. Of so many patterns of absent cells that this
+would take long, what is there has to do.
 
-A mixture is fitted by expectation-maximisation to the rows that have all numbers, with the one to
-four components that have the least Bayesian information criterion; none where eight have less.
-Components of few rows are left out.
+A mixture (:mod:`skscore._mixtures`) has the one to four components with the least Bayesian
+information criterion; none where eight have less. Components of few rows are left out.
 
 Sources: Friedman, "Regularized discriminant analysis", JASA 1989; Ledoit & Wolf, "A
 well-conditioned estimator for large-dimensional covariance matrices", J. Multivariate Analysis
 2004; Schwarz, "Estimating the dimension of a model", Annals of Statistics 1978.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 from sklearn.covariance import ledoit_wolf_shrinkage
-from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import KFold
 
 from skscore._groups import FeatureGroup, nearest_levels
+from skscore._incomplete import Holes
 from skscore._inference import in_parts, to_numpy
 from skscore._location_model import GIVEN_VARIANCE, UNKNOWN_VARIANCE, LocationModel
 from skscore._log_densities import mean_and_error
+from skscore._mixtures import fit_mixture
 from skscore._validation import Array
 
 __all__ = ["fit_location_model"]
@@ -39,6 +41,8 @@ __all__ = ["fit_location_model"]
 # K q²: with more, solving for given cells would cost more than the network does.
 _MOST_ENTRIES = 2**14
 _LEAST_ROWS = 10
+# n_patterns q³ of a round of expectation-maximisation, and of the means and covariances.
+_MOST_WORK, _MOST_ROUNDS, _TOLERANCE = 2**25, 50, 1e-3
 _N_FOLDS = 5
 # Held out, of the categories whose levels differ most.
 _ROWS_COMPARED, _MOST_CHOICES = 3000, 8
@@ -55,8 +59,9 @@ def fit_location_model(
 
     Independent numbers, a single Gaussian and the eight one-hot categories between whose levels
     numbers vary most are compared by the log-likelihood of rows held out, up to 3000 of them in
-    all, and the simpler ones preferred within two standard errors; where no category does clearly
-    better, a mixture of Gaussians may.
+    all, and the simpler ones preferred within two standard errors. Where no category does clearly
+    better, a mixture of Gaussians is taken if it has the lesser information criterion and rows held
+    out are likelier by it.
 
     Parameters
     ----------
@@ -92,7 +97,8 @@ def fit_location_model(
     if held_out.best is None or held_out.best is single:
         n_components, are_few = _components(z[0, some], weights[some], seed)
         if are_few and n_components > 1:
-            held_out.offer([_Mixture(n_components, seed)])
+            # The criterion has found them in the same rows already.
+            held_out.offer([_Mixture(n_components, seed)], n_errors=0)
         is_near = are_few and held_out.best is single
     best = held_out.best
     return None if best is None else best.fit(z, weights, np.arange(n)), is_near
@@ -120,22 +126,41 @@ class _Levels:
 
     def fit(self, z: Array, weights: Array, rows: Array) -> LocationModel:
         z, weights, levels = z[:, rows], weights[rows], self.levels[rows]
+        found = self._estimates(z, weights, levels, _no_spread)
+        holes = Holes.in_rows(z[0], levels)
+        for _ in range(_MOST_ROUNDS if holes and holes.work <= _MOST_WORK else 0):
+            done = holes.complete(z, *(of_level[holes.level] for of_level in found))
+            before, found = found, self._estimates(done.rows, weights, levels, done.mean_spread)
+            if all(np.abs(a - b).max() < _TOLERANCE for a, b in zip(before, found, strict=True)):
+                break
+        means, covariances = found
+        return LocationModel(means[:-1], covariances[:-1], self.category, self.shares)
+
+    def _estimates(
+        self, z: Array, weights: Array, levels: Array, mean_spread: Callable[[Array], Array | float]
+    ) -> tuple[Array, Array]:
+        """Return the means and covariances of levels, and last those of rows of no known level.
+
+        Of cells that are there alone, or of rows that have been filled, ``mean_spread`` giving the
+        mean V by weights (n,).
+        """
         K, q = len(self.shares), z.shape[2]
         counts = np.bincount(levels[levels >= 0], weights[levels >= 0], minlength=K)
-        means, overall = np.zeros((K, q)), _shrunk(z, weights)
-        covariances = np.repeat(overall[None], K, axis=0)
+        means, overall = np.zeros((K + 1, q)), _shrunk(z, weights) + mean_spread(weights)
+        covariances = np.repeat(overall[None], K + 1, axis=0)
         many = np.flatnonzero(counts >= _LEAST_ROWS)
         for k in many:
             own = levels == k
             means[k] = _mean(z[:, own], weights[own]) * counts[k] / (counts[k] + 1)
         if self.category is not None and len(many):
             known = np.isin(levels, many)
-            z, weights, levels = z[:, known] - means[levels[known]], weights[known], levels[known]
-            within = _shrunk(z, weights)
+            within = _shrunk(z[:, known] - means[levels[known]], weights[known])
+            within = within + mean_spread(weights * known)
             for k in many:
-                S_k = _covariance(z[:, levels == k], weights[levels == k])
+                own = levels == k
+                S_k = _covariance(z[:, own] - means[k], weights[own]) + mean_spread(weights * own)
                 covariances[k] = (counts[k] * S_k + q * within) / (counts[k] + q)
-        return LocationModel(means, covariances, self.category, self.shares)
+        return means, covariances
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,41 +174,25 @@ class _Mixture:
         return np.full(len(rows), _UNKNOWN)
 
     def fit(self, z: Array, weights: Array, rows: Array) -> LocationModel:
-        fitted_to, found = self.em(z[0, rows], weights[rows])
-        shares = found.weights_
-        many = shares * len(fitted_to) >= _LEAST_ROWS
-        means, covariances = found.means_[many], found.covariances_[many]
-        return LocationModel(means, covariances, shares=shares[many] / shares[many].sum())
-
-    def em(self, z: Array, weights: Array) -> tuple[Array, GaussianMixture]:
-        """Return the rows that were fitted to, and the mixture."""
-        used = _complete(z, weights)
-        z, weights = z[used], weights[used]
-        rng = np.random.RandomState(self.seed % 2**32)
-        if not (weights == weights[0]).all():
-            z = z[rng.choice(len(z), len(z), p=weights / weights.sum())]
-        found = GaussianMixture(
-            self.n_components, reg_covar=GIVEN_VARIANCE, max_iter=1000, random_state=rng
-        )
-        return z, found.fit(z)
-
-
-def _complete(z: Array, weights: Array) -> Array:
-    """Return which rows (n, q) have all numbers, and a weight."""
-    there: Array = ~np.isnan(z).any(1) & (weights > 0)
-    return there
+        used = rows[weights[rows] > 0]
+        found = fit_mixture(z[0, used], weights[used], self.n_components, self.seed)
+        many = found.shares * len(used) >= _LEAST_ROWS
+        shares = found.shares[many] / found.shares[many].sum()
+        return LocationModel(found.means[many], found.covariances[many], shares=shares)
 
 
 def _components(z: Array, weights: Array, seed: int) -> tuple[int, bool]:
     """Return how many components rows (n, q) have, and whether more were tried and are worse."""
-    n_complete, q = int(_complete(z, weights).sum()), z.shape[1]
-    tried = [
-        K for K in _N_COMPONENTS if K * q * q <= _MOST_ENTRIES and n_complete >= 2 * _LEAST_ROWS * K
-    ]
+    z, weights = z[weights > 0], weights[weights > 0]
+    q, n_there = z.shape[1], int((~np.isnan(z)).sum(0).min(initial=len(z)))
+    holes = Holes.in_rows(z)
+    most = min(_MOST_ENTRIES // q**2, n_there // (2 * _LEAST_ROWS))
+    most = min(most, _MOST_WORK // holes.work) if holes else most
+    tried = [K for K in _N_COMPONENTS if K <= most]
     if not tried:
         return 1, False
-    fitted = [_Mixture(K, seed).em(z, weights) for K in tried]
-    best = int(np.argmin([found.bic(rows) for rows, found in fitted]))
+    bic = [fit_mixture(z, weights, K, seed).bic(len(z)) for K in tried]
+    best = int(np.argmin(bic))
     return tried[best], best < len(tried) - 1
 
 
@@ -204,7 +213,7 @@ def _categories(rows: Array, groups: Sequence[FeatureGroup], q: int) -> list[_Le
 class _HeldOut:
     """The candidate under which rows (n_draws, n, q) held out are likeliest, so far.
 
-    None is independent numbers; a candidate that is offered later has to do clearly better.
+    None is independent numbers; a candidate that is offered later has to do better.
     """
 
     best: _Candidate | None
@@ -219,14 +228,14 @@ class _HeldOut:
         self.best = None
         self.log_f = _log_f(independent, z[0], self.variance, np.zeros(n, dtype=int))
 
-    def offer(self, candidates: Sequence[_Candidate]) -> None:
-        """Take the best of some candidates if it is clearly better than the best before."""
+    def offer(self, candidates: Sequence[_Candidate], n_errors: float = 2) -> None:
+        """Take the best of some candidates if it is better by so many standard errors."""
         if not candidates:
             return
         log_f = [self._of(candidate) for candidate in candidates]
         k = int(np.argmax([self.weights @ own for own in log_f]))
         gain, error = mean_and_error(log_f[k] - self.log_f, self.weights)
-        if gain > 2 * error:
+        if gain > n_errors * error:
             self.best, self.log_f = candidates[k], log_f[k]
 
     def _of(self, candidate: _Candidate) -> Array:
@@ -246,6 +255,10 @@ def _log_f(model: LocationModel, z: Array, variance: Array, levels: Array) -> Ar
     known = log_f.gather(1, k.clamp(min=0)[:, None])[:, 0]
     unknown = (log_f + model.log_shares).logsumexp(1)
     return to_numpy(torch.where(k == _UNKNOWN, unknown, known))
+
+
+def _no_spread(weights: Array) -> float:
+    return 0.0
 
 
 def _explained(z: Array, weights: Array, levels: Array) -> float:

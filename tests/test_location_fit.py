@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.covariance import ledoit_wolf_shrinkage
 
+from skscore import _location_fit
 from skscore._groups import FeatureGroup
 from skscore._location_fit import fit_location_model
 
@@ -185,14 +186,45 @@ def test_one_gaussian_is_no_mixture():
     assert sum(len(found.means) > 1 for found in chosen) <= 1
 
 
-def test_a_mixture_is_of_the_rows_that_have_all_numbers():
-    X = clusters()
-    some = X.copy()
-    some[:200, 0] = np.nan
-    found, expected = (fit(rows, groups(3, [(0.5, 0.5)])) for rows in (some, X[200:]))
-    assert len(found.means) == 2
-    for name in ("log_shares", "means", "covariances"):
-        torch.testing.assert_close(getattr(found, name), getattr(expected, name))
+def test_a_mixture_needs_no_complete_rows():
+    for seed in range(20):
+        X = clusters(seed=seed)
+        X[np.arange(1000), np.random.RandomState(seed).choice(3, 1000)] = np.nan
+        found = fit(X, groups(3, [(0.5, 0.5)]))
+        assert len(found.means) == 2
+        assert found.log_shares.exp().max() == pytest.approx(0.7, abs=4 * (0.21 / 1000) ** 0.5)
+
+
+def test_numbers_that_are_absent_where_others_are_large_do_not_bias_levels():
+    gaps = []
+    for seed in range(20):
+        X, _ = rows(2000, seed, shift=1.0, correlation=0.8)
+        X[X[:, 0] > 0.5, 1] = np.nan
+        found = fit(X)
+        assert found.category == 1
+        means = found.means.numpy() - (np.arange(3)[:, None] - 1.3)
+        gaps.append([means, found.covariances[:, 1].numpy() - np.array([0.8, 1.0, 0.8])])
+    error = np.std(gaps, axis=0, ddof=1) / 20**0.5
+    # Both are drawn to those of all, means by 1/400 of the rarest.
+    assert (np.abs(np.mean(gaps, axis=0)) < 4 * error + 0.03).all()
+
+
+def test_too_many_patterns_are_left_to_the_cells_that_are_there(monkeypatch):
+    X, level = rows(shift=1.0)
+    X[:, :3][np.random.RandomState(1).rand(600, 3) < 0.3] = np.nan
+    one = fit(X)
+    monkeypatch.setattr(_location_fit, "_MOST_WORK", 8 * 3 * 27 - 1)  # of 8 patterns and 3 levels
+    other = fit(X)
+    assert one.category == other.category == 1
+    x_bar = np.array([np.nanmean(X[level == k, :3], axis=0) for k in range(3)])
+    shrunk = np.bincount(level)[:, None] / (np.bincount(level)[:, None] + 1)
+    np.testing.assert_allclose(other.means, x_bar * shrunk, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(one.means, other.means, atol=1e-3)
+    holed = clusters()[:, :3]
+    holed[::7, 0] = np.nan
+    assert len(fit(holed, groups(3, ())).means) == 2
+    monkeypatch.setattr(_location_fit, "_MOST_WORK", 2 * 27 * 2 - 1)  # of 2 patterns and components
+    assert len(fit(holed, groups(3, ())).means) == 1
 
 
 def test_rows_of_more_weight_are_more_of_a_mixture():

@@ -274,6 +274,25 @@ def test_held_out_rows_end_the_training_by_their_loss():
     assert last.best_step_ == last.n_steps_ == 2
 
 
+def test_few_rows_are_all_trained_on_for_as_many_steps_as_were_best():
+    df = table(60)[["sex", "height", "weight"]]
+    options = {"hidden_units": (64, 64), "random_state": 0}
+    chosen = TabularGenerator(early_stopping="loss", max_steps=600, **options).fit(df)
+    assert chosen.best_step_ < chosen.n_steps_
+    expected = TabularGenerator(early_stopping=False, max_steps=chosen.best_step_, **options)
+    drawn, same = (g.sample(50, random_state=0) for g in (chosen, expected.fit(df)))
+    pd.testing.assert_frame_equal(drawn, same)
+
+
+def test_of_many_rows_some_are_held_out_for_good():
+    df = table(700)[["sex", "height", "weight"]]
+    options = {"hidden_units": (64, 64), "random_state": 0}
+    chosen = TabularGenerator(early_stopping="loss", max_steps=200, **options).fit(df)
+    whole = TabularGenerator(early_stopping=False, max_steps=chosen.best_step_, **options).fit(df)
+    drawn, other = (g.sample(50, random_state=0) for g in (chosen, whole))
+    assert not drawn.equals(other)
+
+
 def test_budgets_that_are_given_are_kept():
     options = {"batch_size": 7, "weight_decay": 0.0, "max_steps": 9}
     assert TabularGenerator(**options)._budget(1000, Latest(), starts_near=False) == (7, 9, 0.0)

@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skscore.tabular import ScoreImputer, TabularGenerator
+from skscore.tabular.impute import _pooled
 
 QUICK = TabularGenerator(max_steps=2, hidden_units=(8,))
 
@@ -89,6 +90,36 @@ def test_imputations_differ_and_their_mean_is_the_default(fitted):
         assert (drawn.loc[row] == filled["sign"][row]).mean() > 0.5 - 4 * 0.5 / np.sqrt(20)
 
 
+def test_medians_are_those_of_the_same_draws(fitted):
+    df = holed(table())
+    rows = df.isna().any(axis=1)
+    even = copy(fitted.generator_).set_params(initial_noise="sobol")
+    many = df[rows].iloc[np.repeat(np.arange(rows.sum()), 32)]
+    drawn = even.sample(conditions=many, random_state=0)["x"].to_numpy().reshape(-1, 32)
+    filled, by_mean = copy(fitted).set_params(strategy="median").transform(df), fitted.transform(df)
+    np.testing.assert_allclose(filled["x"][rows], np.median(drawn, axis=1), atol=1e-12)
+    pd.testing.assert_series_equal(filled["sign"], by_mean["sign"])
+    assert filled.dtypes.equals(by_mean.dtypes)
+    assert not filled.equals(by_mean)
+
+
+def test_medians_of_arrays_whole_numbers_and_dates():
+    days = pd.date_range("2024-01-01", periods=3, unit="s")
+    draws = [
+        pd.DataFrame({"day": [day], "n": pd.Series([n], dtype="Int64"), "x": [x]})
+        for day, n, x in zip(days, (0, 1, 9), (0.0, 1.0, 9.0), strict=True)
+    ]
+    median, mean = (_pooled(draws, average) for average in (np.median, np.mean))
+    assert median["day"][0] == mean["day"][0] == days[1]
+    assert (median["n"][0], mean["n"][0]) == (1, 3)
+    assert (median["x"][0], mean["x"][0]) == (1.0, 10 / 3)
+    assert median.dtypes.equals(draws[0].dtypes)
+    arrays = [frame[["x"]].to_numpy() for frame in draws]
+    assert _pooled(arrays, np.median) == 1.0
+    mixed = [np.array([[x, "a"]], dtype=object) for x in (0.0, 1.0, 9.0)]
+    assert _pooled(mixed, np.median).tolist() == [[1.0, "a"]]
+
+
 def test_arrays_and_pipelines():
     X = holed(table())[["x", "y"]].to_numpy()
     pipe = make_pipeline(ScoreImputer(n_draws=2, generator=QUICK, random_state=0), StandardScaler())
@@ -109,7 +140,7 @@ def test_what_cannot_be_done_is_refused(fitted):
     with pytest.raises(NotFittedError):
         ScoreImputer().transform(table())
     with pytest.raises(ValueError, match="'strategy' parameter of ScoreImputer"):
-        ScoreImputer(strategy="median").fit(table())
+        ScoreImputer(strategy="mode").fit(table())
     with pytest.raises(ValueError, match="feature names should match"):
         fitted.transform(holed(table()).rename(columns={"x": "z"}))
     polars = pytest.importorskip("polars")

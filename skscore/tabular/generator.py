@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ from skscore._table_loss import LAW_OF_CONDITIONED, EncodedRows, TableLoss
 from skscore._table_score import DRAWN, GIVEN, TableScore, put_given
 from skscore._table_start import draw_first, noise_and_ranks, starting_rows
 from skscore._threads import seeded_globally
-from skscore._training import TrainingPlan, train
+from skscore._training import Trained, TrainingPlan, train
 from skscore._validation import (
     Array,
     RandomState,
@@ -78,11 +78,22 @@ _LAW = -1.2, 1.2
 _WATCH_STEPS, _WATCHED_DRAWS, _WATCHED_ROWS_MAX = 16, 1000, 10_000
 # Small tables are copied within a few hundred steps.
 _LEAST_SPLIT = 10
+# Of so few the tenth held out is missed, and a second training is short.
+_FEW_ROWS = 500
 _N_VALIDATIONS, _STEPS_BETWEEN, _PATIENCE, _LEAST_COPY_RATE = 50, 60, 6.0, 0.02
 _WATCHED_LOSSES = 1024
 _ROWS_OF_BASE, _DRAWS_OF_BASE = 10_000, 4000
 _MAX_ROUNDS = 50
 _SCRAMBLING = 2**32 - 1  # no block of rows has this number
+
+
+class _Encoded(NamedTuple):
+    """Rows as intervals (n, d) of their features, and their weights (n,)."""
+
+    groups: Sequence[FeatureGroup]
+    lower: Array
+    upper: Array
+    weights: Array
 
 
 class TabularGenerator(MixedInput, BaseEstimator):
@@ -135,7 +146,8 @@ class TabularGenerator(MixedInput, BaseEstimator):
         `skscore.metrics.copy_rate`) not clearly more often than these copy each other, or 2 %;
         not looked at above 10 000 rows, nor in tables of categories alone. "loss": those with the
         lowest loss on rows held out, which comes earlier and is best where the law of single cells
-        matters, as for intervals. False: the last.
+        matters, as for intervals; of fewer than 500 rows a second training, for as many steps,
+        then takes all. False: the last.
     validation_fraction : float, default=0.1
         Share of the rows held out for ``early_stopping="loss"``.
     n_sampling_steps : int, default=32
@@ -162,7 +174,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
     n_steps_, best_step_ : int
         Gradient steps taken, and the step whose weights were kept.
     validation_curve_ : ndarray of shape (n_validations, 2)
-        Step and loss of each validation, on rows trained on.
+        Step and loss of each validation, on rows held out, or on rows trained on where none are.
     copy_rate_ : float
         Share of copies among what the kept weights generate; NaN where that is not looked at.
     n_features_in_ : int
@@ -314,35 +326,53 @@ class TabularGenerator(MixedInput, BaseEstimator):
             groups = _completed(groups, lower, upper, lambda c: gone[:, labels.index(c)])
         both, weights = collapse_duplicates(np.hstack([lower, upper]), weights.astype(np.float64))
         selection = self._selection(X, weights, seed)
-        self._train(groups, both[:, :d], both[:, d:], weights, seed, device, selection)
+        table = _Encoded(groups, both[:, :d], both[:, d:], weights)
+        self._train(table, seed, device, selection)
         return self
 
     def _train(
+        self, table: "_Encoded", seed: int, device: torch.device, selection: Selection
+    ) -> None:
+        n = len(table.weights)
+        kept, watched = self._split(n, seed)
+        trained = self._trained(table, kept, watched, seed, device, selection)
+        self.n_steps_, self.best_step_ = trained.n_steps, trained.best_step
+        self.validation_curve_ = trained.curve
+        if len(kept) < n < _FEW_ROWS:
+            all_rows, steps = np.arange(n), trained.best_step
+            trained = self._trained(table, all_rows, watched, seed, device, Latest(), steps)
+        trained.net.module_.double().eval().requires_grad_(requires_grad=False)
+        self.net_ = trained.net
+        if isinstance(selection, LatestOriginal):
+            self.copy_rate_ = selection.kept
+
+    def _trained(
         self,
-        groups: Sequence[FeatureGroup],
-        lower: Array,
-        upper: Array,
-        weights: Array,
+        table: "_Encoded",
+        kept: Array,
+        watched: Array,
         seed: int,
         device: torch.device,
         selection: Selection,
-    ) -> None:
-        is_quantile = self.encoder_.quantile_features_
-        kept, index = self._split(len(lower), seed)
+        max_steps: int | None = None,
+    ) -> Trained:
+        """Train a network on some rows, and take the losses of others."""
+        groups, n = table.groups, len(table.weights)
+        is_quantile, generator = self.encoder_.quantile_features_, torch_generator(seed, device)
+        lower, upper, weights = table.lower, table.upper, table.weights
         rows = EncodedRows.between(lower[kept], upper[kept], is_quantile, device, weights[kept])
         held_out = EncodedRows.between(lower, upper, is_quantile, device)
-        generator = torch_generator(seed, device)
         base, starts_near = self._base(rows, groups, seed)
         with seeded_globally(seed, alone=True):
-            module = TableScore(groups, self._widths(len(lower)), base)
-        watched = Rows(
-            held_out.smoothed(torch.tensor(index, device=device), generator),
-            torch.tensor(weights[index] / weights[index].mean(), dtype=torch.float32).to(device),
+            module = TableScore(groups, self._widths(n), base)
+        own = weights[watched] / weights[watched].mean()
+        losses_of = Rows(
+            held_out.smoothed(torch.tensor(watched, device=device), generator),
+            torch.tensor(own, dtype=torch.float32).to(device),
         )
         law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *_LAW)
-        batch_size, max_steps, weight_decay = self._budget(
-            len(lower), selection, starts_near=starts_near
-        )
+        batch_size, automatic, weight_decay = self._budget(n, selection, starts_near=starts_near)
+        max_steps = automatic if max_steps is None else max_steps
         plan = TrainingPlan(
             max_steps=max_steps,
             batch_size=batch_size,
@@ -358,13 +388,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
         )
         conditioned_law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *LAW_OF_CONDITIONED)
         loss = TableLoss(law, groups, conditioned_law, redraw_sigma=_SIGMA_MAX).to(device)
-        trained = train(module.to(device), loss, rows, watched, plan, selection)
-        trained.net.module_.double().eval().requires_grad_(requires_grad=False)
-        self.net_ = trained.net
-        self.n_steps_, self.best_step_ = trained.n_steps, trained.best_step
-        self.validation_curve_ = trained.curve
-        if isinstance(selection, LatestOriginal):
-            self.copy_rate_ = selection.kept
+        return train(module.to(device), loss, rows, losses_of, plan, selection)
 
     def _base(
         self, rows: EncodedRows, groups: Sequence[FeatureGroup], seed: int

@@ -2,11 +2,13 @@ r"""Filling missing cells by draws from their law given the other cells of their
 
 Imputation m of a row is a draw x_mis ~ p(x_mis | x_obs) of a
 :class:`~skscore.tabular.TabularGenerator` that learns from incomplete rows. One draw keeps the law
-of the table; the mean of several is nearest to the hidden value; their spread says how sure it is.
+of the table; the mean or the median of several is nearest to the hidden value; their spread says
+how sure it is.
 Estimates of several completed tables are pooled by Rubin's rules (Rubin, "Multiple imputation for
 nonresponse in surveys", 1987).
 """
 
+from collections.abc import Callable
 from copy import copy
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -31,14 +33,14 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
 
     Parameters
     ----------
-    strategy : {"mean", "draw"}, default="mean"
-        What `transform` puts into a missing cell: the mean of ``n_draws`` draws, for labels the
-        commonest, which is nearest to what is hidden; or one draw, which keeps the law of the
-        table.
+    strategy : {"mean", "median", "draw"}, default="mean"
+        What `transform` puts into a missing cell: the mean of ``n_draws`` draws, which is nearest
+        to what is hidden in squared error, or their median, which is in absolute error, for labels
+        the commonest; or one draw, which keeps the law of the table.
     n_draws : int, default=32
-        Draws of a row for ``strategy="mean"``. They are spread evenly over the law of the row, best
-        where their number is a power of 2, so that their mean is nearer to that of the law than
-        that of independent draws.
+        Draws of a row for the mean or the median. They are spread evenly over the law of the row,
+        best where their number is a power of 2, so that their mean is nearer to that of the law
+        than that of independent draws.
     generator : TabularGenerator or None, default=None
         What is fitted, as a clone with ``missing="complete"`` and ``initial_noise="independent"``,
         since Rubin's rules take imputations to be. None is
@@ -71,7 +73,7 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "strategy": [StrOptions({"mean", "draw"})],
+        "strategy": [StrOptions({"mean", "median", "draw"})],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
         "generator": [TabularGenerator, None],
         "random_state": ["random_state"],
@@ -152,7 +154,8 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
             return table
         even = copy(self.generator_).set_params(initial_noise="sobol")
         draws = _draws(even, table, rows, self.n_draws, self.random_state)
-        return _filled(table, gone, rows, _pooled(draws))
+        average = np.mean if self.strategy == "mean" else np.median
+        return _filled(table, gone, rows, _pooled(draws, average))
 
     def sample_imputations(self, X: Any, m: int = 5, random_state: RandomState = None) -> list[Any]:
         """Return several tables whose missing cells are filled by independent draws.
@@ -215,14 +218,14 @@ def _draws(
     return [drawn.iloc[k::m].reset_index(drop=True) for k in range(m)]
 
 
-def _pooled(draws: list[Any]) -> Any:
-    """Return the mean of numbers and dates, and the commonest of labels."""
+def _pooled(draws: list[Any], average: Callable[..., Any]) -> Any:
+    """Return the average of numbers and dates, and the commonest of labels."""
     if isinstance(draws[0], np.ndarray):
         stacked = np.stack(draws)
         if stacked.dtype != object:
-            return stacked.mean(axis=0)
+            return average(stacked, axis=0)
         columns = [
-            np.mean(stacked[:, :, j].astype(float), axis=0)
+            average(stacked[:, :, j].astype(float), axis=0)
             if all(isinstance(cell, int | float) for cell in stacked[0, :, j])
             else np.array([_commonest(list(cells)) for cells in stacked[:, :, j].T], dtype=object)
             for j in range(stacked.shape[2])
@@ -232,12 +235,12 @@ def _pooled(draws: list[Any]) -> Any:
     for j, dtype in enumerate(pooled.dtypes):
         column = [drawn.iloc[:, j] for drawn in draws]
         if dtype.kind in "iuf":
-            mean = np.mean([cells.to_numpy(dtype=float) for cells in column], axis=0)
-            found = np.rint(mean) if dtype.kind in "iu" else mean
+            middle = average([cells.to_numpy(dtype=float) for cells in column], axis=0)
+            found = np.rint(middle) if dtype.kind in "iu" else middle
         elif dtype.kind in "mM":
             counts = np.stack([cells.astype("int64").to_numpy() for cells in column])
             origin = counts.min(axis=0)
-            found = origin + np.rint((counts - origin).mean(axis=0)).astype(np.int64)
+            found = origin + np.rint(average(counts - origin, axis=0)).astype(np.int64)
         else:
             found = [_commonest(list(cells)) for cells in zip(*column, strict=True)]
         series = type(pooled.iloc[:, j])(found, index=pooled.index, name=pooled.columns[j])
