@@ -168,9 +168,7 @@ class TableLoss(RowLoss):
         )
         noise = torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype).to(x)
         state, alone = self._states(score_fn, absent, conditioned, generator)
-        # That of the base, which whole rows are drawn given, is not drawn again in them.
-        n_redrawn = len(score_fn.category_columns) - (score_fn.base_column >= 0)
-        if self.redraw_sigma is not None and n_redrawn > 0:
+        if self.redraw_sigma is not None and score_fn.redraws:
             sigma = torch.where(alone, self.redraw_sigma, sigma)
         of_feature = state[:, score_fn.column]
         numbers, log_p = score_fn.parts(

@@ -75,6 +75,9 @@ class TableScore(nn.Module):
         Which column a feature belongs to.
     category_columns : Tensor of int, shape (n_category_columns,)
         The columns that are a category and nothing else, of two levels or more.
+    redraws : bool
+        Whether whole rows have levels to be drawn again: those of a category of these columns that
+        is not the base's, which whole rows are drawn given.
     """
 
     numeric: Tensor
@@ -160,6 +163,7 @@ class TableScore(nn.Module):
             self.base_levels = slice(end - self.sizes[base.category], end)
             coded_groups = [group for group in groups if group.codebook is not None]
             self.base_column = names.index(coded_groups[base.category].column)
+        self.redraws = any(column != self.base_column for column in categories)
         self.network = ResidualMLP(
             2 * d + self.n_columns + 2 * _N_WAVES * len(numeric),
             len(numeric) + len(owner),

@@ -10,7 +10,6 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skscore._selection import Latest
 from skscore.tabular.generator import TabularGenerator
 
 # So few steps leave the network at the exact score of independent columns, near enough.
@@ -240,16 +239,6 @@ def test_scikit_learn_finds_an_estimator(estimator, check):
     check(estimator)
 
 
-def test_copies_end_the_training_of_a_small_table():
-    df = table(40)[["height", "weight"]].dropna()
-    options = {"hidden_units": (128, 128), "lr": 1e-2, "weight_decay": 0.01, "random_state": 0}
-    generator = TabularGenerator(max_steps=3000, **options).fit(df)
-    assert generator.best_step_ < generator.n_steps_ < 3000
-    assert 0 <= generator.copy_rate_ < 0.4
-    # There is nothing to copy in labels.
-    assert np.isnan(TabularGenerator(**QUICK).fit(table()[["sex", "member"]]).copy_rate_)
-
-
 def test_what_scikit_learn_asks_of_an_estimator(fitted):
     with pytest.raises(NotFittedError):
         TabularGenerator().sample()
@@ -259,53 +248,6 @@ def test_what_scikit_learn_asks_of_an_estimator(fitted):
     pd.testing.assert_frame_equal(again.sample(4, random_state=0), fitted.sample(4, random_state=0))
     assert fitted.n_features_in_ == 7
     assert fitted.feature_names_in_.tolist() == table().columns.tolist()
-
-
-def test_held_out_rows_end_the_training_by_their_loss():
-    df = table(300)[["sex", "height", "weight"]]
-    options = {"max_steps": 600, "hidden_units": (64, 64), "random_state": 0}
-    generator = TabularGenerator(early_stopping="loss", **options).fit(df)
-    curve = generator.validation_curve_
-    assert generator.best_step_ == curve[curve[:, 1].argmin(), 0]
-    assert np.isnan(generator.copy_rate_)
-    few = TabularGenerator(early_stopping="loss", **QUICK).fit(df.iloc[:5])
-    assert few.sample(3, random_state=0).shape == (3, 3)
-    last = TabularGenerator(early_stopping=False, **QUICK).fit(df)
-    assert last.best_step_ == last.n_steps_ == 2
-
-
-def test_few_rows_are_all_trained_on_for_as_many_steps_as_were_best():
-    df = table(60)[["sex", "height", "weight"]]
-    options = {"hidden_units": (64, 64), "random_state": 0}
-    chosen = TabularGenerator(early_stopping="loss", max_steps=600, **options).fit(df)
-    assert chosen.best_step_ < chosen.n_steps_
-    expected = TabularGenerator(early_stopping=False, max_steps=chosen.best_step_, **options)
-    drawn, same = (g.sample(50, random_state=0) for g in (chosen, expected.fit(df)))
-    pd.testing.assert_frame_equal(drawn, same)
-
-
-def test_of_many_rows_some_are_held_out_for_good():
-    df = table(700)[["sex", "height", "weight"]]
-    options = {"hidden_units": (64, 64), "random_state": 0}
-    chosen = TabularGenerator(early_stopping="loss", max_steps=200, **options).fit(df)
-    whole = TabularGenerator(early_stopping=False, max_steps=chosen.best_step_, **options).fit(df)
-    drawn, other = (g.sample(50, random_state=0) for g in (chosen, whole))
-    assert not drawn.equals(other)
-
-
-def test_budgets_that_are_given_are_kept():
-    options = {"batch_size": 7, "weight_decay": 0.0, "max_steps": 9}
-    assert TabularGenerator(**options)._budget(1000, Latest(), starts_near=False) == (7, 9, 0.0)
-    assert TabularGenerator(max_steps=9)._budget(4000, Latest(), starts_near=False) == (
-        512,
-        9,
-        0.01,
-    )
-    assert TabularGenerator(batch_size=256)._budget(8000, Latest(), starts_near=False) == (
-        256,
-        15_625,
-        0.01,
-    )
 
 
 def test_levels_of_the_category_that_is_drawn_first_have_their_shares(fitted):
@@ -344,17 +286,6 @@ def test_untrained_a_table_has_the_means_and_covariances_of_its_classes():
         r = drawn.loc[drawn["y"] == level, ["u", "v"]].corr().iloc[0, 1]
         # (1 - r²)/√n from the 500 rows, and what is drawn to the diagonal.
         assert abs(r - expected) < 4 * 0.36 / 500**0.5
-
-
-def test_weight_decay_makes_weights_smaller():
-    df = table(50)[["sex", "height"]]
-    options = {"max_steps": 200, "hidden_units": (16,), "early_stopping": False, "random_state": 0}
-
-    def size(weight_decay):
-        generator = TabularGenerator(weight_decay=weight_decay, **options).fit(df)
-        return sum(float(p.square().sum()) for p in generator.net_.module_.parameters())
-
-    assert size(0.0) > 1.2 * size(1.0)
 
 
 def test_independent_rows_have_the_spread_that_even_ones_lack():

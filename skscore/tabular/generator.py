@@ -11,10 +11,8 @@ and then once more, each given all other cells.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from itertools import count
 from numbers import Integral, Real
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -26,74 +24,27 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
-from tqdm.auto import tqdm
 
-from skscore._batches import Rows
-from skscore._copying import LatestOriginal
-from skscore._even import EvenNormal, independent_normal
-from skscore._groups import FeatureGroup
-from skscore._inference import PART
-from skscore._location_fit import fit_location_model
-from skscore._location_model import LocationModel
 from skscore._log_densities import mean_and_error
-from skscore._redraw import redraw_levels
-from skscore._selection import Latest, LowestLoss, Selection
-from skscore._table_loss import LAW_OF_CONDITIONED, EncodedRows, TableLoss
-from skscore._table_score import DRAWN, GIVEN, TableScore, put_given
-from skscore._table_start import draw_first, noise_and_ranks, starting_rows
-from skscore._threads import seeded_globally
-from skscore._training import Trained, TrainingPlan, train
 from skscore._validation import (
     Array,
     RandomState,
-    block_seed,
     check_device,
-    check_hidden_units,
     check_n_samples,
     check_weights,
-    collapse_duplicates,
     draw_seed,
-    torch_generator,
-)
-from skscore.noise import LogNormalSigma, karras_sigmas
-from skscore.samplers import dpm_solver
-from skscore.tabular._budget import (
-    batch_size_for,
-    hidden_units_for,
-    n_steps_for,
-    weight_decay_for,
 )
 from skscore.tabular._conditions import given_rows
 from skscore.tabular._density import TableDensity
-from skscore.tabular._given import Given, missing_cells
-from skscore.tabular._gower import GowerPoints
+from skscore.tabular._drawing import SIGMA_MAX, SIGMA_MIN, draw_rows
+from skscore.tabular._given import Given
+from skscore.tabular._learning import TableTraining, TrainingOptions
 from skscore.tabular._tags import MixedInput
 from skscore.tabular.encoder import TabularEncoder
 
 __all__ = ["TabularGenerator"]
 
-_SIGMA_MIN, _SIGMA_MAX = 0.1, 10.0
-_LAW = -1.2, 1.2
-_WATCH_STEPS, _WATCHED_DRAWS, _WATCHED_ROWS_MAX = 16, 1000, 10_000
-# Small tables are copied within a few hundred steps.
-_LEAST_SPLIT = 10
-# Of so few the tenth held out is missed, and a second training is short.
-_FEW_ROWS = 500
-_N_VALIDATIONS, _STEPS_BETWEEN, _PATIENCE, _LEAST_COPY_RATE = 50, 60, 6.0, 0.02
-_WATCHED_LOSSES = 1024
-_ROWS_OF_BASE, _DRAWS_OF_BASE = 10_000, 4000
 _MAX_ROUNDS = 50
-_SCRAMBLING = 2**32 - 1  # no block of rows has this number
-
-
-class _Encoded(NamedTuple):
-    """Rows as intervals (n, d) of their features, and their weights (n,)."""
-
-    groups: Sequence[FeatureGroup]
-    lower: Array
-    upper: Array
-    weights: Array
 
 
 class TabularGenerator(MixedInput, BaseEstimator):
@@ -316,150 +267,23 @@ class TabularGenerator(MixedInput, BaseEstimator):
             self.feature_names_in_ = self.encoder_.feature_names_in_
         self.copy_rate_ = np.nan
         self.__dict__.pop("net_", None)
-        lower, upper = self.encoder_.intervals(X)
-        if not lower.shape[1]:
+        if not self.encoder_.n_features_out_:
             return self
-        weights = np.ones(len(lower)) if sample_weight is None else np.asarray(sample_weight)
-        groups, d = self.encoder_.feature_groups_, lower.shape[1]
-        if self.missing == "complete":
-            gone, labels = missing_cells(X), self.encoder_.columns_
-            groups = _completed(groups, lower, upper, lambda c: gone[:, labels.index(c)])
-        both, weights = collapse_duplicates(np.hstack([lower, upper]), weights.astype(np.float64))
-        selection = self._selection(X, weights, seed)
-        table = _Encoded(groups, both[:, :d], both[:, d:], weights)
-        self._train(table, seed, device, selection)
-        return self
-
-    def _train(
-        self, table: "_Encoded", seed: int, device: torch.device, selection: Selection
-    ) -> None:
-        n = len(table.weights)
-        kept, watched = self._split(n, seed)
-        trained = self._trained(table, kept, watched, seed, device, selection)
+        asked = {name: getattr(self, name) for name in TrainingOptions._fields}
+        training = TableTraining.of_table(
+            X,
+            sample_weight,
+            self.encoder_,
+            TrainingOptions(**asked),
+            seed,
+            device,
+            completes=self.missing == "complete",
+        )
+        trained, self.copy_rate_ = training.run(X)
+        self.net_ = trained.net
         self.n_steps_, self.best_step_ = trained.n_steps, trained.best_step
         self.validation_curve_ = trained.curve
-        if len(kept) < n < _FEW_ROWS:
-            all_rows, steps = np.arange(n), trained.best_step
-            trained = self._trained(table, all_rows, watched, seed, device, Latest(), steps)
-        trained.net.module_.double().eval().requires_grad_(requires_grad=False)
-        self.net_ = trained.net
-        if isinstance(selection, LatestOriginal):
-            self.copy_rate_ = selection.kept
-
-    def _trained(
-        self,
-        table: "_Encoded",
-        kept: Array,
-        watched: Array,
-        seed: int,
-        device: torch.device,
-        selection: Selection,
-        max_steps: int | None = None,
-    ) -> Trained:
-        """Train a network on some rows, and take the losses of others."""
-        groups, n = table.groups, len(table.weights)
-        is_quantile, generator = self.encoder_.quantile_features_, torch_generator(seed, device)
-        lower, upper, weights = table.lower, table.upper, table.weights
-        rows = EncodedRows.between(lower[kept], upper[kept], is_quantile, device, weights[kept])
-        held_out = EncodedRows.between(lower, upper, is_quantile, device)
-        base, starts_near = self._base(rows, groups, seed)
-        with seeded_globally(seed, alone=True):
-            module = TableScore(groups, self._widths(n), base)
-        own = weights[watched] / weights[watched].mean()
-        losses_of = Rows(
-            held_out.smoothed(torch.tensor(watched, device=device), generator),
-            torch.tensor(own, dtype=torch.float32).to(device),
-        )
-        law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *_LAW)
-        batch_size, automatic, weight_decay = self._budget(n, selection, starts_near=starts_near)
-        max_steps = automatic if max_steps is None else max_steps
-        plan = TrainingPlan(
-            max_steps=max_steps,
-            batch_size=batch_size,
-            lr=self.lr,
-            optimizer="adamw",
-            callbacks=[],
-            verbose=bool(self.verbose),
-            seed=seed,
-            noise_name="the noise levels of tables",
-            weight_decay=weight_decay,
-            # Of a short training more would cost more than it does.
-            n_validations=int(np.clip(max_steps // _STEPS_BETWEEN, 5, _N_VALIDATIONS)),
-        )
-        conditioned_law = LogNormalSigma(_SIGMA_MIN, _SIGMA_MAX, *LAW_OF_CONDITIONED)
-        loss = TableLoss(law, groups, conditioned_law, redraw_sigma=_SIGMA_MAX).to(device)
-        return train(module.to(device), loss, rows, losses_of, plan, selection)
-
-    def _base(
-        self, rows: EncodedRows, groups: Sequence[FeatureGroup], seed: int
-    ) -> tuple[LocationModel | None, bool]:
-        """Return what the network starts from, and whether that leaves little to learn."""
-        generator = torch_generator(seed, rows.values.device)
-        index = torch.randperm(len(rows), generator=generator, device=generator.device)
-        index = index[:_ROWS_OF_BASE]
-        n_draws = int(np.clip(_DRAWS_OF_BASE // len(index), 1, 8))
-        draws = [rows.smoothed(index, generator).double().cpu().numpy() for _ in range(n_draws)]
-        weights = rows.weights[index].double().cpu().numpy()
-        return fit_location_model(draws, weights * (len(weights) / weights.sum()), groups, seed)
-
-    def _widths(self, n_rows: int) -> tuple[int, ...]:
-        if isinstance(self.hidden_units, str):
-            return hidden_units_for(n_rows)
-        return check_hidden_units(self.hidden_units)
-
-    def _budget(
-        self, n_rows: int, selection: Selection, *, starts_near: bool
-    ) -> tuple[int, int, float]:
-        """Return the size of a batch, the number of steps and the weight decay."""
-        batch_size = batch_size_for(n_rows) if self.batch_size == "auto" else int(self.batch_size)
-        ends_in_time = not isinstance(selection, Latest)
-        steps = n_steps_for(n_rows, batch_size, ends_in_time=ends_in_time, starts_near=starts_near)
-        steps = steps if self.max_steps == "auto" else int(self.max_steps)
-        automatic = self.weight_decay == "auto"
-        decay = weight_decay_for(n_rows) if automatic else float(self.weight_decay)
-        return batch_size, steps, decay
-
-    def _split(self, n: int, seed: int) -> tuple[Array, Array]:
-        """Return the rows to train on and those to take losses of."""
-        if self.early_stopping != "loss" or n < _LEAST_SPLIT:
-            return np.arange(n), np.linspace(0, n - 1, min(n, _WATCHED_LOSSES)).astype(int)
-        order = np.random.RandomState(seed % 2**32).permutation(n)
-        n_held_out = int(np.clip(round(self.validation_fraction * n), 1, n - 1))
-        return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
-
-    def _selection(self, X: Any, weights: Array, seed: int) -> Selection:
-        n = len(weights)
-        if self.early_stopping == "loss" and n >= _LEAST_SPLIT:
-            return LowestLoss()
-        if self.early_stopping not in (True, "copy_rate") or not 3 <= n <= _WATCHED_ROWS_MAX:
-            return Latest()
-        if not self.encoder_.quantile_features_.any():
-            return Latest()  # of labels alone, new rows of the same law are often equal to old ones
-        share_repeated = float(weights[weights > 1].sum() / weights.sum())
-        points, rounds = GowerPoints(self.encoder_, X), count()
-        return LatestOriginal(
-            np.unique(points(X), axis=0),
-            lambda m: self._draw_watched(m, block_seed(seed, next(rounds)), points),
-            share_repeated,
-            metric="cityblock",
-            least=_LEAST_COPY_RATE,
-            patience=_PATIENCE,
-        )
-
-    def _draw_watched(self, module: Any, seed: int, points: GowerPoints) -> Array:
-        """Draw rows from the network in training."""
-        generator = torch_generator(seed, module.mean.device)
-        with torch.no_grad():
-            even = EvenNormal(len(module.mean) + module.n_categories, generator)
-            noise, u = noise_and_ranks(module, even.draw(_WATCHED_DRAWS).float())
-            state, clean = draw_first(module, u)
-            sigmas = karras_sigmas(_SIGMA_MAX, _SIGMA_MIN, _WATCH_STEPS).float()
-            start = starting_rows(module, noise, _SIGMA_MAX, state, clean)
-            z = dpm_solver(lambda x, sigma: module(x, sigma, state), start, sigmas)
-            z = module.encode_levels(z, module.levels_of(z))
-            z = redraw_levels(module, z, _SIGMA_MAX, generator, state, u)
-        rows: Array = z.double().cpu().numpy()
-        return points(self.encoder_.inverse_transform(rows)) if np.isfinite(rows).all() else rows
+        return self
 
     def sample(
         self,
@@ -626,7 +450,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
     def _density(self) -> TableDensity:
         check_is_fitted(self)
         module = self.net_.module_ if hasattr(self, "net_") else None
-        return TableDensity(self.encoder_, module, (_SIGMA_MIN, _SIGMA_MAX))
+        return TableDensity(self.encoder_, module, (SIGMA_MIN, SIGMA_MAX))
 
     def _decode(self, z: Array, given: Given | None) -> Any:
         rows = self.encoder_.inverse_transform(z)
@@ -634,79 +458,19 @@ class TabularGenerator(MixedInput, BaseEstimator):
 
     def _draw(self, n_rows: int, given: Given | None, random_state: Any) -> Array:
         """Return encoded rows (n, d), one for each that is given, or n_rows."""
-        seed, d = draw_seed(random_state), self.encoder_.n_features_out_
-        if not d:
+        seed = draw_seed(random_state)
+        if not self.encoder_.n_features_out_:
             return np.zeros((n_rows, 0))
-        device = check_device(self.device)
-        module = self.net_.module_
-        state = z_given = None
-        if given is not None:
-            state, z_given = self._given_tensors(given, module, seed, device)
-        even, n_random = None, d + module.n_categories
-        if self.initial_noise == "sobol":
-            even = EvenNormal(n_random, torch_generator(block_seed(seed, _SCRAMBLING), device))
-        blocks = []
-        with tqdm(total=n_rows, desc="sampling", unit="row", disable=not self.verbose) as bar:
-            for k in range(-(-n_rows // PART)):
-                generator = torch_generator(block_seed(seed, k), device)
-                part = slice(k * PART, (k + 1) * PART)
-                block = None if state is None else state[part]
-                clean = None if z_given is None else z_given[part]
-                noise = even.draw(PART) if even else independent_normal(PART, n_random, generator)
-                blocks.append(self._draw_block(module, noise, block, clean, generator))
-                bar.update(min(PART, n_rows - k * PART))
-        z = torch.cat(blocks)[:n_rows]
-        if not z.isfinite().all():
-            raise FloatingPointError(
-                "The sampler diverged; fit with a smaller lr, or use more n_sampling_steps."
-            )
-        return z.cpu().numpy()
-
-    def _draw_block(
-        self,
-        module: TableScore,
-        noise: Tensor,
-        state: Tensor | None,
-        clean: Tensor | None,
-        generator: torch.Generator,
-    ) -> Tensor:
-        noise, u = noise_and_ranks(module, noise)
-        if state is None or clean is None:
-            state, clean = draw_first(module, u)
-        else:
-            filler = PART - len(state)
-            state = torch.cat([state, state[-1:].expand(filler, -1)])
-            clean = torch.cat([clean, clean[-1:].expand(filler, -1)])
-        with torch.no_grad():
-            x = starting_rows(module, noise, _SIGMA_MAX, state, clean)
-
-        def score_fn(x: Tensor, sigma: Tensor) -> Tensor:
-            score: Tensor = module(x, sigma, state)
-            return score
-
-        sigmas = karras_sigmas(_SIGMA_MAX, _SIGMA_MIN, self.n_sampling_steps).to(x)
-        with torch.no_grad():
-            states = dpm_solver(score_fn, x, sigmas, return_trajectory=True)
-            # The last state is the mean, between the codes of levels that are still open.
-            _, log_p = module.parts(states[-2], sigmas[-1].expand(PART, 1), state)
-            z = module.encode_levels(states[-1], module.draw_levels(log_p, generator))
-            z = put_given(module, z, state, clean)
-            return redraw_levels(module, z, _SIGMA_MAX, generator, state, u)
-
-    def _given_tensors(
-        self, given: Given, module: TableScore, seed: int, device: torch.device
-    ) -> tuple[Tensor, Tensor]:
-        lower, upper = self.encoder_.intervals(given.rows)
-        rows = EncodedRows.between(lower, upper, self.encoder_.quantile_features_, device)
-        generator = torch_generator(seed, device)
-        z = rows.smoothed(torch.arange(len(rows), device=device), generator)
-        columns = list(dict.fromkeys(group.column for group in self.encoder_.feature_groups_))
-        labels = self.encoder_.columns_
-        state = torch.full((len(rows), len(columns)), DRAWN, dtype=torch.float64, device=device)
-        for j, label in enumerate(columns):
-            is_given = torch.tensor(given.known[:, labels.index(label)], device=device)
-            state[is_given, j] = GIVEN
-        return state, z.double()
+        return draw_rows(
+            self.encoder_,
+            self.net_.module_,
+            n_rows,
+            given,
+            seed,
+            n_steps=self.n_sampling_steps,
+            is_even=self.initial_noise == "sobol",
+            verbose=bool(self.verbose),
+        )
 
 
 def _kept(rows: Any, checks: Sequence[Callable[[Any], Any]]) -> Array:
@@ -721,25 +485,3 @@ def _kept(rows: Any, checks: Sequence[Callable[[Any], Any]]) -> Array:
             )
         kept &= answer
     return kept
-
-
-def _completed(
-    groups: Sequence[FeatureGroup], lower: Array, upper: Array, is_missing: Callable[[Any], Array]
-) -> list[FeatureGroup]:
-    """Make missing cells absent, in place, and return groups in which no cell is missing."""
-    found = []
-    for group in groups:
-        features = slice(group.start, group.stop)
-        gone, frequencies = is_missing(group.column), group.frequencies
-        if group.codebook is None or frequencies is None:
-            lower[gone, features] = upper[gone, features] = np.nan
-        elif group.kind == "missing":
-            lower[:, features] = upper[:, features] = group.codebook[0]
-            group = replace(group, frequencies=np.array([1.0, 0.0]))
-        elif gone.any():
-            level = int((group.codebook @ lower[gone][0, features]).argmax())
-            frequencies = np.where(np.arange(len(frequencies)) == level, 0.0, frequencies)
-            lower[gone, features] = upper[gone, features] = np.nan
-            group = replace(group, frequencies=frequencies / frequencies.sum())
-        found.append(group)
-    return found
