@@ -8,7 +8,8 @@ The rows are the 442 people of :func:`sklearn.datasets.load_diabetes`. Some colu
 those of the data set: the date of birth from the age, with a day of the year drawn at random, the
 weight class from the body mass index, glucose above 100 mg/dl, which is zero for most, and high
 blood pressure. A tenth of the cells of four columns is taken out at random. LDL and HDL are parts
-of the cholesterol, so that no row has more of the two than of the whole.
+of the cholesterol, so that no row has more of the two than of the whole. The report needs
+``pip install ".[plot,tabular]"``.
 """
 
 import os

@@ -17,13 +17,34 @@ JRSS B 1977.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from skscore._validation import Array
 
-__all__ = ["Completed", "Holes"]
+__all__ = ["Completed", "Holes", "Laws"]
+
+
+class Laws(NamedTuple):
+    """The laws of the absent cells of patterns.
+
+    Attributes
+    ----------
+    inverse : ndarray of shape (n_patterns, q, q)
+        C_oo⁻¹, 0 in the rows and columns of absent cells.
+    gain : ndarray of shape (n_patterns, q, q)
+        C_oo⁻¹ C, 0 in their rows.
+    spread : ndarray of shape (n_patterns, q, q)
+        V, 0 in the rows and columns of cells that are there.
+    log_det : ndarray of shape (n_patterns,)
+        ln det C_oo.
+    """
+
+    inverse: Array
+    gain: Array
+    spread: Array
+    log_det: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,23 +134,28 @@ class Holes:
         C : ndarray of shape (q, q) or (n_patterns, q, q)
             C likewise.
         """
-        mean = np.broadcast_to(mean, self.there.shape)
-        C = np.broadcast_to(C, (*self.there.shape, z.shape[-1]))
-        both = self.there[:, :, None] & self.there[:, None]
-        C_oo = np.where(both, C, np.eye(z.shape[-1]))
-        # 0 in the rows and columns of m.
-        inverse, log_det = np.linalg.inv(C_oo) * both, np.linalg.slogdet(C_oo)[1]
-        gain = inverse @ C
-        either = self.there[:, :, None] | self.there[:, None]
-        spread = np.where(either, 0.0, C - C @ gain)
+        law, mean = self.laws(C), np.broadcast_to(mean, self.there.shape)
         centred = np.nan_to_num(z - mean[self.pattern])
         expected, distance = np.empty_like(centred), np.empty(centred.shape[:-1])
         ends = np.bincount(self.pattern, minlength=len(self.there)).cumsum()
         rows_of = np.split(np.argsort(self.pattern, kind="stable"), ends[:-1])
         for p, own in enumerate(rows_of):
             x = centred[..., own, :]
-            expected[..., own, :] = mean[p] + x @ gain[p]
-            distance[..., own] = (x @ inverse[p] * x).sum(-1)
+            expected[..., own, :] = mean[p] + x @ law.gain[p]
+            distance[..., own] = (x @ law.inverse[p] * x).sum(-1)
         rows = np.where(np.isnan(z), expected, z)
-        constant = log_det + self.there.sum(1) * np.log(2 * np.pi)
-        return Completed(rows, spread, self.pattern, -(distance + constant[self.pattern]) / 2)
+        constant = law.log_det + self.there.sum(1) * np.log(2 * np.pi)
+        log_f = -(distance + constant[self.pattern]) / 2
+        return Completed(rows, law.spread, self.pattern, log_f)
+
+    def laws(self, C: Array) -> "Laws":
+        """Return the laws of absent cells for C (q, q), or one of each pattern."""
+        q = self.there.shape[1]
+        C = np.broadcast_to(C, (*self.there.shape, q))
+        both = self.there[:, :, None] & self.there[:, None]
+        C_oo = np.where(both, C, np.eye(q))
+        # 0 in the rows and columns of m.
+        inverse, log_det = np.linalg.inv(C_oo) * both, np.linalg.slogdet(C_oo)[1]
+        gain = inverse @ C
+        either = self.there[:, :, None] | self.there[:, None]
+        return Laws(inverse, gain, np.where(either, 0.0, C - C @ gain), log_det)

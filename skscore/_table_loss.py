@@ -33,6 +33,7 @@ from torch import Tensor
 from skscore._batches import Rows
 from skscore._groups import FeatureGroup
 from skscore._losses import RowLoss
+from skscore._stand_ins import StandIns
 from skscore._table_score import ABSENT, DRAWN, GIVEN, TableScore
 from skscore._typing import ScoreFn
 from skscore._validation import Array
@@ -62,10 +63,16 @@ class EncodedRows(Rows):
         u, or the feature itself.
     is_quantile : Tensor of bool, shape (d,)
         Which features are intervals.
+    stand_ins : StandIns or None
+        What is drawn in the place of missing numbers.
+    numeric : Tensor of int, shape (q,), or None
+        The features that these are.
     """
 
     upper: Tensor | None = None
     is_quantile: Tensor | None = None
+    stand_ins: StandIns | None = None
+    numeric: Tensor | None = None
 
     @classmethod
     def between(
@@ -97,6 +104,9 @@ class EncodedRows(Rows):
             u = lower + V.to(lower) * (upper - lower)
             u = u.clamp(_LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
             found[:, self.is_quantile] = torch.special.ndtri(u).to(found)
+        if self.stand_ins is not None and self.numeric is not None:
+            numbers = self.stand_ins.put_into(found[:, self.numeric], index, generator)
+            found[:, self.numeric] = numbers
         return found
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from skscore.tabular import TabularGenerator
 from skscore.tabular._learning import TrainingOptions
@@ -85,3 +86,26 @@ def test_weight_decay_makes_weights_smaller():
         return sum(float(p.square().sum()) for p in generator.net_.module_.parameters())
 
     assert size(0.0) > 1.2 * size(1.0)
+
+
+@pytest.mark.parametrize("with_class", [False, True])
+def test_missing_numbers_do_not_dilute_what_columns_have_in_common(with_class):
+    r = []
+    for seed in range(20):
+        rng = np.random.RandomState(seed)
+        level = rng.choice(2, 500)
+        z = rng.multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]], size=500)
+        df = pd.DataFrame(z + 3 * with_class * level[:, None], columns=["x", "y"])
+        df["y"] = df["y"].mask(rng.rand(500) < 0.4)
+        if with_class:
+            df["class"] = pd.Categorical(level)
+        untrained = TabularGenerator(**QUICK | {"random_state": seed, "max_steps": 1}).fit(df)
+        drawn = untrained.sample(2000, random_state=seed)
+        assert drawn["y"].isna().mean() == pytest.approx(df["y"].isna().mean(), abs=0.05)
+        drawn = drawn.dropna()
+        within = drawn if not with_class else drawn[drawn["class"] == 1]
+        r.append(np.arctanh(within[["x", "y"]].corr().iloc[0, 1]))
+    # The classes' law is normal only before it is encoded with the other's.
+    slack = 0.15 if with_class else 0.05
+    error = np.std(r, ddof=1) / 20**0.5
+    assert np.mean(r) == pytest.approx(np.arctanh(0.9), abs=4 * error + slack)

@@ -1,0 +1,127 @@
+r"""Numbers that stand where one is missing, in tables in which that is something to be learnt.
+
+A column with missing cells is a number and a mark that says whether it is there. A solver moves
+the number of every row, and does not know before the end which are marked as missing: what it has
+there is a number as it would be. So it has to be in the rows that are trained on. With o the
+numbers of a row that are there and m those that are missing, and with N(μ, C) what the location
+model has for the level of the row, or for a component k ~ r_k ∝ π_k N(z_o; μ_k, C_k) of a mixture,
+
+    z_m ~ N(μ_m + C_mo C_oo⁻¹ (z_o - μ_o), C_mm - C_mo C_oo⁻¹ C_om)
+
+is drawn afresh in each batch. With numbers that have nothing to do with the row, what columns have
+in common would be diluted, and rows that are drawn would not be like those that were trained on.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skscore._incomplete import Holes
+from skscore._location_model import LocationModel
+from skscore._validation import Array
+
+__all__ = ["StandIns"]
+
+# K n_patterns q³, as in the fit of the location model.
+_MOST_WORK = 2**25
+
+
+@dataclass(frozen=True, eq=False)
+class StandIns:
+    """What is drawn in the place of missing numbers.
+
+    Attributes
+    ----------
+    place : Tensor of int, shape (n,)
+        Which of the rows with missing numbers a row is, -1 if it is none.
+    pattern : Tensor of int, shape (n_holed,)
+        Which numbers it lacks.
+    r : Tensor of shape (n_holed, K)
+        The r_k; of a category, 1 for the level of the row.
+    there : Tensor of bool, shape (n_patterns, q)
+        Which numbers are there.
+    means : Tensor of shape (K, q)
+        The μ_k.
+    gains, roots : Tensors of shape (K, n_patterns, q, q)
+        C_oo⁻¹ C_om, and a square root of the covariance of z_m.
+    """
+
+    place: Tensor
+    pattern: Tensor
+    r: Tensor
+    there: Tensor
+    means: Tensor
+    gains: Tensor
+    roots: Tensor
+
+    @classmethod
+    def by_model(
+        cls, model: LocationModel, z: Array, levels: Array | None, device: torch.device
+    ) -> Self | None:
+        """Take the law of missing numbers from a location model.
+
+        Parameters
+        ----------
+        model : LocationModel
+            The model.
+        z : ndarray of shape (n, q)
+            Numbers, NaN where one is missing.
+        levels : ndarray of shape (n,) or None
+            The levels of the model's category; None if it has none.
+        device : torch.device
+            Where to draw.
+
+        Returns
+        -------
+        stand_ins : StandIns or None
+            None if no number is missing, or patterns are so many that it would take too long.
+        """
+        holed = np.flatnonzero(np.isnan(z).any(1))
+        holes, K = Holes.in_rows(z[holed]), len(model.means)
+        if not len(holed) or K * holes.work > _MOST_WORK:
+            return None
+        means, covariances = (
+            part.cpu().double().numpy() for part in (model.means, model.covariances)
+        )
+        log_joint = model.log_shares.cpu().double().repeat(len(holed), 1)
+        gains: list[Array] = []
+        roots: list[Array] = []
+        for k in range(K):
+            law = holes.laws(covariances[k])
+            variances, axes = np.linalg.eigh(law.spread)
+            gains.append(law.gain)
+            roots.append(axes * np.sqrt(np.maximum(variances, 0.0))[:, None] @ axes.swapaxes(1, 2))
+            log_f = holes.complete(z[holed], means[k], covariances[k]).log_f
+            log_joint[:, k] += torch.tensor(log_f)
+        if levels is None:
+            r = log_joint.softmax(1)
+        else:
+            r = torch.nn.functional.one_hot(torch.tensor(levels[holed]).long(), K)
+        place = torch.full((len(z),), -1)
+        place[holed] = torch.arange(len(holed))
+        parts = place, torch.tensor(holes.pattern), r.float(), torch.tensor(holes.there)
+        laws = (torch.tensor(np.array(own)).float() for own in (means, gains, roots))
+        return cls(*(part.to(device) for part in (*parts, *laws)))
+
+    def of(self, rows: Tensor) -> Self:
+        """Return those of some of the rows."""
+        return type(self)(self.place[rows], *list(vars(self).values())[1:])
+
+    def put_into(self, z: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the numbers (n, q) of some rows with others drawn for those that are missing."""
+        place = self.place[rows]
+        holed = place >= 0
+        place = place[holed]
+        if not len(place):
+            return z
+        k = torch.multinomial(self.r[place], 1, generator=generator)[:, 0]
+        pattern, x, found = self.pattern[place], z[holed], z.clone()
+        there, mean = self.there[pattern], self.means[k]
+        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        centred = torch.where(there, x - mean, 0.0)[:, None]
+        drawn = centred @ self.gains[k, pattern] + noise[:, None] @ self.roots[k, pattern]
+        found[holed] = torch.where(there, x, mean + drawn[:, 0])
+        return found

@@ -1,0 +1,99 @@
+"""What is drawn where a number is missing, against the conditional laws."""
+
+import numpy as np
+import pytest
+import torch
+
+from skscore import _stand_ins
+from skscore._location_model import LocationModel
+from skscore._stand_ins import StandIns
+from skscore._table_loss import EncodedRows
+
+CPU = torch.device("cpu")
+C = np.array([[1.0, 0.8, 0.3], [0.8, 1.0, 0.5], [0.3, 0.5, 1.0]])
+TWO = LocationModel([[-1.0, 0.0, 0.5], [1.0, 2.0, 0.0]], np.stack([C, 0.5 * C]), shares=[0.3, 0.7])
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def drawn(model, row, levels=None, n=20_000):
+    """Draws (n, q) of the numbers of one row."""
+    z = np.array([[0.0, 1.0, 2.0], row])
+    stand_ins = StandIns.by_model(model, z, levels, CPU)
+    many = torch.tensor(z).float()[1].repeat(n, 1)
+    return stand_ins.put_into(many, torch.ones(n, dtype=torch.long), generator()).double().numpy()
+
+
+def law(mean, C, row):
+    """The mean and the covariance of missing numbers, and ln N of the others but for a constant."""
+    o, m = np.flatnonzero(~np.isnan(row)), np.flatnonzero(np.isnan(row))
+    gain, d = C[np.ix_(m, o)] @ np.linalg.inv(C[np.ix_(o, o)]), row[o] - mean[o]
+    log_f = -(d @ np.linalg.solve(C[np.ix_(o, o)], d) + np.linalg.slogdet(C[np.ix_(o, o)])[1]) / 2
+    return mean[m] + gain @ d, C[np.ix_(m, m)] - gain @ C[np.ix_(o, m)], log_f
+
+
+@pytest.mark.parametrize("row", [[0.5, np.nan, -1.0], [np.nan, 0.7, np.nan], [np.nan] * 3])
+@pytest.mark.parametrize("level", [0, 1])
+def test_numbers_have_their_law_given_the_others_and_the_level(row, level):
+    row = np.array(row)
+    x = drawn(TWO, row, np.array([0, level]))
+    there = ~np.isnan(row)
+    np.testing.assert_allclose(x[:, there], np.tile(row[there], (len(x), 1)), rtol=1e-6)
+    mean, V, _ = law(TWO.means[level].double().numpy(), C * (1.0, 0.5)[level], row)
+    found = x[:, ~there]
+    assert (np.abs(found.mean(0) - mean) < 4 * np.sqrt(np.diag(V) / len(x))).all()
+    error = np.sqrt((np.outer(np.diag(V), np.diag(V)) + V**2) / len(x))
+    assert (np.abs(np.cov(found.T).reshape(V.shape) - V) < 4 * error + 1e-3).all()
+
+
+def test_components_that_no_column_tells_are_drawn_by_what_is_there():
+    row = np.array([0.2, np.nan, 0.1])
+    x = drawn(TWO, row)[:, 1]
+    parts = [law(TWO.means[k].double().numpy(), C * (1.0, 0.5)[k], row) for k in (0, 1)]
+    r = np.array([0.3, 0.7]) * np.exp([part[2] for part in parts])
+    r /= r.sum()
+    means, variances = (np.array([float(np.squeeze(part[k])) for part in parts]) for k in (0, 1))
+    mean = r @ means
+    variance = r @ (variances + means**2) - mean**2
+    assert x.mean() == pytest.approx(mean, abs=4 * np.sqrt(variance / len(x)))
+    assert x.var() == pytest.approx(variance, rel=0.06)
+    assert 0.05 < r[0] < 0.95
+
+
+def test_rows_keep_their_places():
+    z = np.random.RandomState(0).normal(size=(6, 3))
+    z[1, 0] = z[4, 1:] = np.nan
+    stand_ins = StandIns.by_model(TWO, z, None, CPU)
+    rows, kept = torch.tensor([0, 4, 4, 2, 1]), torch.tensor([0, 1, 2, 4])
+    values = torch.tensor(z)[rows].float()
+    found = stand_ins.put_into(values, rows, generator())
+    assert found.isfinite().all()
+    known = ~values.isnan()
+    torch.testing.assert_close(found[known], values[known])
+    assert (found[1, 1:] != found[2, 1:]).all()
+    part = stand_ins.of(kept).put_into(values, torch.tensor([0, 3, 3, 2, 1]), generator())
+    torch.testing.assert_close(part, found)
+    whole = values[:1]
+    assert stand_ins.put_into(whole, torch.tensor([0]), generator()) is whole
+
+
+def test_there_may_be_nothing_to_draw_or_too_much(monkeypatch):
+    z = np.zeros((4, 3))
+    assert StandIns.by_model(TWO, z, None, CPU) is None
+    z[0, 0] = np.nan
+    assert StandIns.by_model(TWO, z, None, CPU) is not None
+    monkeypatch.setattr(_stand_ins, "_MOST_WORK", 2 * 27 - 1)
+    assert StandIns.by_model(TWO, z, None, CPU) is None
+
+
+def test_encoded_rows_have_them_in_every_draw():
+    z = np.array([[0.5, np.nan, -1.0], [0.1, 0.2, 0.3]])
+    u = np.full((2, 3), 0.5)
+    rows = EncodedRows.between(u, u, np.array([True] * 3), CPU)
+    rows.stand_ins, rows.numeric = StandIns.by_model(TWO, z, None, CPU), torch.arange(3)
+    one, other = (rows.smoothed(torch.tensor([0, 1]), generator(seed)) for seed in (0, 1))
+    assert one[0, 1] != other[0, 1]
+    assert (one[0, [0, 2]] == 0).all()
+    assert (one[1] == 0).all()
