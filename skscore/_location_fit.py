@@ -129,7 +129,8 @@ class _Levels:
         found = self._estimates(z, weights, levels, _no_spread)
         holes = Holes.in_rows(z[0], levels)
         for _ in range(_MOST_ROUNDS if holes and holes.work <= _MOST_WORK else 0):
-            done = holes.complete(z, *(of_level[holes.level] for of_level in found))
+            means, covariances = found[0], _positive(found[1])
+            done = holes.complete(z, means[holes.level], covariances[holes.level])
             before, found = found, self._estimates(done.rows, weights, levels, done.mean_spread)
             if all(np.abs(a - b).max() < _TOLERANCE for a, b in zip(before, found, strict=True)):
                 break
@@ -255,6 +256,13 @@ def _log_f(model: LocationModel, z: Array, variance: Array, levels: Array) -> Ar
     known = log_f.gather(1, k.clamp(min=0)[:, None])[:, 0]
     unknown = (log_f + model.log_shares).logsumexp(1)
     return to_numpy(torch.where(k == _UNKNOWN, unknown, known))
+
+
+def _positive(C: Array) -> Array:
+    """Return covariances (K, q, q) with no variance near 0; pairs of cells may give one below."""
+    variances, axes = np.linalg.eigh(C)
+    found: Array = (axes * np.maximum(variances, GIVEN_VARIANCE)[:, None]) @ axes.swapaxes(1, 2)
+    return found
 
 
 def _no_spread(weights: Array) -> float:

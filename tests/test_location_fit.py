@@ -156,6 +156,23 @@ def test_short_codes_are_no_candidates():
     assert fit(np.hstack([X[:, :5], codes[level]]), found).category is None
 
 
+def test_columns_that_are_one_and_covariances_of_few_pairs_are_no_trouble():
+    rng = np.random.RandomState(0)
+    x = rng.normal(size=(300, 1))
+    twins = np.hstack([x, x, -x, rng.normal(size=(300, 1))])
+    for share in (0.2, 0.8):
+        X = np.where(rng.rand(300, 4) < share, np.nan, twins)
+        found = fit(X, groups(4, ()))
+        assert found.covariances.isfinite().all()
+        np.testing.assert_allclose(found.covariances[0].diagonal()[:3], 1, atol=0.3)
+        np.testing.assert_allclose(found.covariances[0, 0, :3], [1, 1, -1], atol=0.35)
+    for seed in range(20):
+        z = np.random.RandomState(seed).normal(size=(30, 12))
+        X = np.where(np.random.RandomState(seed).rand(30, 12) < 0.6, np.nan, z + z[:, :1])
+        model = fit(X, groups(12, ()))
+        assert model is None or model.covariances.isfinite().all()
+
+
 def clusters(n=1000, seed=0):
     """Three numbers of two clusters, .3 and .7 of the rows, and a category that says nothing."""
     rng = np.random.RandomState(seed)

@@ -8,6 +8,7 @@ training then takes those that were held out, too.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -118,6 +119,21 @@ class TableTraining:
     seed: int
     device: torch.device
 
+    @cached_property
+    def numeric(self) -> list[int]:
+        """The features that are numbers."""
+        return [group.start for group in self.groups if group.codebook is None]
+
+    @cached_property
+    def missing(self) -> Tensor:
+        """Which numbers (n, q) are marked as missing."""
+        marks = {group.column: group.start for group in self.groups if group.kind == "missing"}
+        found = np.zeros((len(self.weights), len(self.numeric)), dtype=bool)
+        for j, group in enumerate(group for group in self.groups if group.codebook is None):
+            if group.column in marks:
+                found[:, j] = self.lower[:, marks[group.column]] < 0.5
+        return torch.tensor(found, device=self.device)
+
     @classmethod
     def of_table(
         cls,
@@ -163,10 +179,11 @@ class TableTraining:
         lower, upper, weights = self.lower, self.upper, self.weights
         rows = EncodedRows.between(lower[kept], upper[kept], is_quantile, device, weights[kept])
         others = EncodedRows.between(lower, upper, is_quantile, device)
-        missing = torch.tensor(self._missing_numbers(), device=device)
-        base, starts_near = self._base(rows, missing[kept])
-        if base is not None and missing.any():
-            self._put_stand_ins(base, missing, rows, kept, others)
+        base, starts_near = self._base(rows, self.missing[kept])
+        stand_ins = None if base is None else self._stand_ins(base, others)
+        if stand_ins is not None:
+            rows.stand_ins, others.stand_ins = stand_ins.of(torch.tensor(kept)), stand_ins
+            rows.numeric = others.numeric = torch.tensor(self.numeric, device=device)
         with seeded_globally(self.seed, alone=True):
             module = TableScore(self.groups, options.widths(n), base)
         own = weights[watched] / weights[watched].mean()
@@ -197,58 +214,35 @@ class TableTraining:
         loss = TableLoss(law, self.groups, of_conditioned, redraw_sigma=SIGMA_MAX).to(device)
         return train(module.to(device), loss, rows, losses_of, plan, selection)
 
-    def _missing_numbers(self) -> Array:
-        """Return which numbers (n, q) are marked as missing."""
-        marks = {group.column: group.start for group in self.groups if group.kind == "missing"}
-        numbers = [group for group in self.groups if group.codebook is None]
-        missing = np.zeros((len(self.weights), len(numbers)), dtype=bool)
-        for j, group in enumerate(numbers):
-            if group.column in marks:
-                missing[:, j] = self.lower[:, marks[group.column]] < 0.5
-        return missing
-
     def _base(self, rows: EncodedRows, missing: Tensor) -> tuple[LocationModel | None, bool]:
         """Return what the network starts from, and whether that leaves little to learn."""
         generator = torch_generator(self.seed, rows.values.device)
         index = torch.randperm(len(rows), generator=generator, device=generator.device)
         index = index[:_ROWS_OF_BASE]
         n_draws = int(np.clip(_DRAWS_OF_BASE // len(index), 1, 8))
-        draws = [self._smoothed(rows, index, missing, generator) for _ in range(n_draws)]
+        draws = [self._drawn(rows, index, missing, generator) for _ in range(n_draws)]
         weights = rows.weights[index].double().cpu().numpy()
         weights *= len(weights) / weights.sum()
         return fit_location_model(draws, weights, self.groups, self.seed)
 
-    def _smoothed(
+    def _stand_ins(self, base: LocationModel, rows: EncodedRows) -> StandIns | None:
+        """Return what the base draws where numbers are missing."""
+        if not self.missing.any():
+            return None
+        generator, every = torch_generator(self.seed, self.device), torch.arange(len(rows))
+        z, levels = self._drawn(rows, every.to(self.device), self.missing, generator), None
+        if base.category is not None:
+            categories = [group for group in self.groups if group.codebook is not None]
+            levels = nearest_levels(z, categories[base.category])
+        return StandIns.by_model(base, z[:, self.numeric], levels, self.device)
+
+    def _drawn(
         self, rows: EncodedRows, index: Tensor, missing: Tensor, generator: torch.Generator
     ) -> Array:
-        """Return a draw of rows, NaN where a number is missing."""
+        """Return a draw of rows (n, d), NaN where a number is missing."""
         z: Array = rows.smoothed(index, generator).double().cpu().numpy()
-        gone, numeric = missing[index].cpu().numpy(), self._numeric()
-        z[:, numeric] = np.where(gone, np.nan, z[:, numeric])
+        z[:, self.numeric] = np.where(missing[index].cpu().numpy(), np.nan, z[:, self.numeric])
         return z
-
-    def _numeric(self) -> list[int]:
-        return [group.start for group in self.groups if group.codebook is None]
-
-    def _put_stand_ins(
-        self,
-        base: LocationModel,
-        missing: Tensor,
-        rows: EncodedRows,
-        kept: Array,
-        others: EncodedRows,
-    ) -> None:
-        """Let numbers be drawn by the base where one is missing, in some rows and in all."""
-        every, numeric = torch.arange(len(others), device=self.device), self._numeric()
-        z = self._smoothed(others, every, missing, torch_generator(self.seed, self.device))
-        levels = None
-        if base.category is not None:
-            group = [group for group in self.groups if group.codebook is not None][base.category]
-            levels = nearest_levels(z, group)
-        stand_ins = StandIns.by_model(base, z[:, numeric], levels, self.device)
-        if stand_ins is not None:
-            others.stand_ins, rows.stand_ins = stand_ins, stand_ins.of(torch.tensor(kept))
-            others.numeric = rows.numeric = torch.tensor(numeric, device=self.device)
 
     def _split(self) -> tuple[Array, Array]:
         """Return the rows to train on and those to take losses of."""
