@@ -18,6 +18,8 @@ __all__ = [
     "check_groups",
     "code_features",
     "nearest_levels",
+    "numeric_features",
+    "presence_features",
     "same_codes",
     "without_features",
 ]
@@ -164,6 +166,17 @@ def code_features(groups: Sequence[FeatureGroup], n_features: int) -> Array:
     for group in groups:
         found[group.start : group.stop] = group.codebook is not None
     return found
+
+
+def numeric_features(groups: Sequence[FeatureGroup]) -> list[int]:
+    """Return the features that are numbers."""
+    return [group.start for group in groups if group.codebook is None]
+
+
+def presence_features(groups: Sequence[FeatureGroup]) -> list[int]:
+    """Return for each number the feature that is 1 where it is there, -1 if it always is."""
+    marks = {group.column: group.start for group in groups if group.kind == "missing"}
+    return [marks.get(group.column, -1) for group in groups if group.codebook is None]
 
 
 def without_features(groups: Sequence[FeatureGroup], left_out: Array) -> list[FeatureGroup]:

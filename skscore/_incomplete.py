@@ -23,7 +23,10 @@ import numpy as np
 
 from skscore._validation import Array
 
-__all__ = ["Completed", "Holes", "Laws"]
+__all__ = ["MOST_WORK", "Completed", "Holes", "Laws"]
+
+# Of `Holes.work`: with more, a location model would take longer than the network does.
+MOST_WORK = 2**25
 
 
 class Laws(NamedTuple):
@@ -55,8 +58,8 @@ class Completed:
     ----------
     rows : ndarray of shape (..., n, q)
         z, and E where it is absent.
-    spread : ndarray of shape (n_patterns, q, q)
-        V of each pattern of absent cells, 0 where a cell is there.
+    laws : Laws
+        Those of the patterns.
     pattern : ndarray of int, shape (n,)
         That of each row.
     log_f : ndarray of shape (..., n)
@@ -64,14 +67,14 @@ class Completed:
     """
 
     rows: Array
-    spread: Array
+    laws: Laws
     pattern: Array
     log_f: Array
 
     def mean_spread(self, weights: Array) -> Array:
         """Return Σ_i w_i V_i / Σ_i w_i (q, q)."""
-        by_pattern = np.bincount(self.pattern, weights, minlength=len(self.spread))
-        mean: Array = np.tensordot(by_pattern / by_pattern.sum(), self.spread, 1)
+        by_pattern = np.bincount(self.pattern, weights, minlength=len(self.laws.spread))
+        mean: Array = np.tensordot(by_pattern / by_pattern.sum(), self.laws.spread, 1)
         return mean
 
 
@@ -134,21 +137,21 @@ class Holes:
         C : ndarray of shape (q, q) or (n_patterns, q, q)
             C likewise.
         """
-        law, mean = self.laws(C), np.broadcast_to(mean, self.there.shape)
+        laws, mean = self._laws(C), np.broadcast_to(mean, self.there.shape)
         centred = np.nan_to_num(z - mean[self.pattern])
         expected, distance = np.empty_like(centred), np.empty(centred.shape[:-1])
         ends = np.bincount(self.pattern, minlength=len(self.there)).cumsum()
         rows_of = np.split(np.argsort(self.pattern, kind="stable"), ends[:-1])
         for p, own in enumerate(rows_of):
             x = centred[..., own, :]
-            expected[..., own, :] = mean[p] + x @ law.gain[p]
-            distance[..., own] = (x @ law.inverse[p] * x).sum(-1)
+            expected[..., own, :] = mean[p] + x @ laws.gain[p]
+            distance[..., own] = (x @ laws.inverse[p] * x).sum(-1)
         rows = np.where(np.isnan(z), expected, z)
-        constant = law.log_det + self.there.sum(1) * np.log(2 * np.pi)
+        constant = laws.log_det + self.there.sum(1) * np.log(2 * np.pi)
         log_f = -(distance + constant[self.pattern]) / 2
-        return Completed(rows, law.spread, self.pattern, log_f)
+        return Completed(rows, laws, self.pattern, log_f)
 
-    def laws(self, C: Array) -> "Laws":
+    def _laws(self, C: Array) -> Laws:
         """Return the laws of absent cells for C (q, q), or one of each pattern."""
         q = self.there.shape[1]
         C = np.broadcast_to(C, (*self.there.shape, q))

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from skscore._groups import FeatureGroup
+from skscore._groups import FeatureGroup, numeric_features
 from skscore.gaussians import GaussianScore
 
 __all__ = ["IndependentColumns"]
@@ -44,7 +44,7 @@ class IndependentColumns:
     """
 
     def __init__(self, groups: Sequence[FeatureGroup], covariance: Tensor) -> None:
-        numbers = [group.start for group in groups if group.codebook is None]
+        numbers = numeric_features(groups)
         self.numbers = torch.tensor(numbers, dtype=torch.long, device=covariance.device)
         self.gaussian = None
         if numbers:

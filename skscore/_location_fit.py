@@ -28,12 +28,12 @@ import torch
 from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.model_selection import KFold
 
-from skscore._groups import FeatureGroup, nearest_levels
-from skscore._incomplete import Holes
+from skscore._groups import FeatureGroup, nearest_levels, numeric_features
+from skscore._incomplete import MOST_WORK, Holes
 from skscore._inference import in_parts, to_numpy
 from skscore._location_model import GIVEN_VARIANCE, UNKNOWN_VARIANCE, LocationModel
 from skscore._log_densities import mean_and_error
-from skscore._mixtures import fit_mixture
+from skscore._mixtures import fit_mixtures
 from skscore._validation import Array
 
 __all__ = ["fit_location_model"]
@@ -41,8 +41,8 @@ __all__ = ["fit_location_model"]
 # K q²: with more, solving for given cells would cost more than the network does.
 _MOST_ENTRIES = 2**14
 _LEAST_ROWS = 10
-# n_patterns q³ of a round of expectation-maximisation, and of the means and covariances.
-_MOST_WORK, _MOST_ROUNDS, _TOLERANCE = 2**25, 50, 1e-3
+# Of expectation-maximisation, the latter of the means and covariances.
+_MOST_ROUNDS, _TOLERANCE = 50, 1e-3
 _N_FOLDS = 5
 # Held out, of the categories whose levels differ most.
 _ROWS_COMPARED, _MOST_CHOICES = 3000, 8
@@ -82,7 +82,7 @@ def fit_location_model(
         Whether it leaves little to learn: it has a category, or is one Gaussian that no mixture
         improves on.
     """
-    numbers = [group.start for group in groups if group.codebook is None]
+    numbers = numeric_features(groups)
     q, n = len(numbers), len(weights)
     if not q or n < _N_FOLDS or q * q > _MOST_ENTRIES:
         return None, False
@@ -128,7 +128,7 @@ class _Levels:
         z, weights, levels = z[:, rows], weights[rows], self.levels[rows]
         found = self._estimates(z, weights, levels, _no_spread)
         holes = Holes.in_rows(z[0], levels)
-        for _ in range(_MOST_ROUNDS if holes and holes.work <= _MOST_WORK else 0):
+        for _ in range(_MOST_ROUNDS if holes and holes.work <= MOST_WORK else 0):
             means, covariances = found[0], _positive(found[1])
             done = holes.complete(z, means[holes.level], covariances[holes.level])
             before, found = found, self._estimates(done.rows, weights, levels, done.mean_spread)
@@ -176,7 +176,7 @@ class _Mixture:
 
     def fit(self, z: Array, weights: Array, rows: Array) -> LocationModel:
         used = rows[weights[rows] > 0]
-        found = fit_mixture(z[0, used], weights[used], self.n_components, self.seed)
+        (found,) = fit_mixtures(z[0, used], weights[used], [self.n_components], self.seed)
         many = found.shares * len(used) >= _LEAST_ROWS
         shares = found.shares[many] / found.shares[many].sum()
         return LocationModel(found.means[many], found.covariances[many], shares=shares)
@@ -188,11 +188,11 @@ def _components(z: Array, weights: Array, seed: int) -> tuple[int, bool]:
     q, n_there = z.shape[1], int((~np.isnan(z)).sum(0).min(initial=len(z)))
     holes = Holes.in_rows(z)
     most = min(_MOST_ENTRIES // q**2, n_there // (2 * _LEAST_ROWS))
-    most = min(most, _MOST_WORK // holes.work) if holes else most
+    most = min(most, MOST_WORK // holes.work) if holes else most
     tried = [K for K in _N_COMPONENTS if K <= most]
     if not tried:
         return 1, False
-    bic = [fit_mixture(z, weights, K, seed).bic(len(z)) for K in tried]
+    bic = [found.bic(len(z)) for found in fit_mixtures(z, weights, tried, seed)]
     best = int(np.argmin(bic))
     return tried[best], best < len(tried) - 1
 

@@ -13,6 +13,7 @@ Source: Ghahramani & Jordan, "Supervised learning from incomplete data via an EM
 1993.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +24,7 @@ from skscore._incomplete import Holes
 from skscore._location_model import GIVEN_VARIANCE
 from skscore._validation import Array
 
-__all__ = ["FittedMixture", "fit_mixture"]
+__all__ = ["FittedMixture", "fit_mixtures"]
 
 # Of the log-likelihood of a row, as scikit-learn's mixtures have it.
 _TOLERANCE, _MOST_ROUNDS = 1e-3, 200
@@ -57,8 +58,10 @@ class FittedMixture:
         return n_parameters * float(np.log(n_rows)) - 2 * n_rows * self.log_likelihood
 
 
-def fit_mixture(z: Array, weights: Array, n_components: int, seed: int) -> FittedMixture:
-    """Fit a mixture.
+def fit_mixtures(
+    z: Array, weights: Array, n_components: Sequence[int], seed: int
+) -> list[FittedMixture]:
+    """Fit mixtures.
 
     Parameters
     ----------
@@ -66,34 +69,39 @@ def fit_mixture(z: Array, weights: Array, n_components: int, seed: int) -> Fitte
         Rows, NaN where a cell is absent.
     weights : ndarray of shape (n,)
         Their weights, all positive.
-    n_components : int
-        K.
+    n_components : sequence of int
+        The K.
     seed : int
         Of the start, and of the rows drawn by weight for it.
 
     Returns
     -------
-    mixture : FittedMixture
+    mixtures : list of FittedMixture
+        One for each K.
 
     Examples
     --------
     >>> rng = np.random.RandomState(0)
     >>> z = rng.normal(size=(400, 2)) + 3 * rng.choice([-1, 1], size=(400, 1))
     >>> z[rng.rand(400, 2) < 0.3] = np.nan
-    >>> np.sort(fit_mixture(z, np.ones(400), 2, 0).means[:, 0]).round()
+    >>> (found,) = fit_mixtures(z, np.ones(400), [2], 0)
+    >>> np.sort(found.means[:, 0]).round()
     array([-3.,  3.])
     """
     if not np.isnan(z).any():
-        return _of_complete(z, weights, n_components, seed)
+        return [_of_complete(z, weights, K, seed) for K in n_components]
     holes, q = Holes.in_rows(z), z.shape[1]
     normal = FittedMixture(np.ones(1), np.zeros((1, q)), np.eye(q)[None], -np.inf)
     one = _improved(normal, holes, z, weights)
-    if n_components == 1:
-        return one
     done = holes.complete(z, one.means[0], one.covariances[0])
-    start = _of_complete(done.rows, weights, n_components, seed)
-    start = replace(start, covariances=start.covariances + done.mean_spread(weights))
-    return _improved(start, holes, z, weights)
+    spread = done.mean_spread(weights)
+
+    def fit(K: int) -> FittedMixture:
+        start = _of_complete(done.rows, weights, K, seed)
+        start = replace(start, covariances=start.covariances + spread)
+        return _improved(start, holes, z, weights)
+
+    return [one if K == 1 else fit(K) for K in n_components]
 
 
 def _of_complete(z: Array, weights: Array, n_components: int, seed: int) -> FittedMixture:

@@ -12,21 +12,19 @@ is drawn afresh in each batch. With numbers that have nothing to do with the row
 in common would be diluted, and rows that are drawn would not be like those that were trained on.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from skscore._incomplete import Holes
+from skscore._incomplete import MOST_WORK, Holes
 from skscore._location_model import LocationModel
 from skscore._validation import Array
 
 __all__ = ["StandIns"]
-
-# K n_patterns q³, as in the fit of the location model.
-_MOST_WORK = 2**25
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +45,8 @@ class StandIns:
         The μ_k.
     gains, roots : Tensors of shape (K, n_patterns, q, q)
         C_oo⁻¹ C_om, and a square root of the covariance of z_m.
+    features : Tensor of int, shape (q,)
+        Where the numbers are in a row.
     """
 
     place: Tensor
@@ -56,10 +56,16 @@ class StandIns:
     means: Tensor
     gains: Tensor
     roots: Tensor
+    features: Tensor
 
     @classmethod
     def by_model(
-        cls, model: LocationModel, z: Array, levels: Array | None, device: torch.device
+        cls,
+        model: LocationModel,
+        z: Array,
+        levels: Array | None,
+        features: Sequence[int],
+        device: torch.device,
     ) -> Self | None:
         """Take the law of missing numbers from a location model.
 
@@ -71,6 +77,8 @@ class StandIns:
             Numbers, NaN where one is missing.
         levels : ndarray of shape (n,) or None
             The levels of the model's category; None if it has none.
+        features : sequence of int
+            Where the numbers are in a row.
         device : torch.device
             Where to draw.
 
@@ -81,7 +89,7 @@ class StandIns:
         """
         holed = np.flatnonzero(np.isnan(z).any(1))
         holes, K = Holes.in_rows(z[holed]), len(model.means)
-        if not len(holed) or K * holes.work > _MOST_WORK:
+        if not len(holed) or K * holes.work > MOST_WORK:
             return None
         means, covariances = (
             part.cpu().double().numpy() for part in (model.means, model.covariances)
@@ -90,12 +98,11 @@ class StandIns:
         gains: list[Array] = []
         roots: list[Array] = []
         for k in range(K):
-            law = holes.laws(covariances[k])
-            variances, axes = np.linalg.eigh(law.spread)
-            gains.append(law.gain)
+            done = holes.complete(z[holed], means[k], covariances[k])
+            variances, axes = np.linalg.eigh(done.laws.spread)
+            gains.append(done.laws.gain)
             roots.append(axes * np.sqrt(np.maximum(variances, 0.0))[:, None] @ axes.swapaxes(1, 2))
-            log_f = holes.complete(z[holed], means[k], covariances[k]).log_f
-            log_joint[:, k] += torch.tensor(log_f)
+            log_joint[:, k] += torch.tensor(done.log_f)
         if levels is None:
             r = log_joint.softmax(1)
         else:
@@ -104,24 +111,25 @@ class StandIns:
         place[holed] = torch.arange(len(holed))
         parts = place, torch.tensor(holes.pattern), r.float(), torch.tensor(holes.there)
         laws = (torch.tensor(np.array(own)).float() for own in (means, gains, roots))
-        return cls(*(part.to(device) for part in (*parts, *laws)))
+        return cls(*(part.to(device) for part in (*parts, *laws, torch.tensor(features))))
 
     def of(self, rows: Tensor) -> Self:
         """Return those of some of the rows."""
-        return type(self)(self.place[rows], *list(vars(self).values())[1:])
+        return replace(self, place=self.place[rows])
 
     def put_into(self, z: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the numbers (n, q) of some rows with others drawn for those that are missing."""
+        """Return some rows (n, d) with numbers drawn for those that are missing."""
         place = self.place[rows]
         holed = place >= 0
         place = place[holed]
         if not len(place):
             return z
         k = torch.multinomial(self.r[place], 1, generator=generator)[:, 0]
-        pattern, x, found = self.pattern[place], z[holed], z.clone()
+        pattern, x, found = self.pattern[place], z[holed][:, self.features], z.clone()
         there, mean = self.there[pattern], self.means[k]
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         centred = torch.where(there, x - mean, 0.0)[:, None]
         drawn = centred @ self.gains[k, pattern] + noise[:, None] @ self.roots[k, pattern]
-        found[holed] = torch.where(there, x, mean + drawn[:, 0])
+        at = holed.nonzero(), self.features
+        found[at] = torch.where(there, x, mean + drawn[:, 0])
         return found

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from skscore._batches import Rows
-from skscore._groups import FeatureGroup
+from skscore._groups import FeatureGroup, presence_features
 from skscore._losses import RowLoss
 from skscore._stand_ins import StandIns
 from skscore._table_score import ABSENT, DRAWN, GIVEN, TableScore
@@ -65,14 +65,11 @@ class EncodedRows(Rows):
         Which features are intervals.
     stand_ins : StandIns or None
         What is drawn in the place of missing numbers.
-    numeric : Tensor of int, shape (q,), or None
-        The features that these are.
     """
 
     upper: Tensor | None = None
     is_quantile: Tensor | None = None
     stand_ins: StandIns | None = None
-    numeric: Tensor | None = None
 
     @classmethod
     def between(
@@ -104,9 +101,8 @@ class EncodedRows(Rows):
             u = lower + V.to(lower) * (upper - lower)
             u = u.clamp(_LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
             found[:, self.is_quantile] = torch.special.ndtri(u).to(found)
-        if self.stand_ins is not None and self.numeric is not None:
-            numbers = self.stand_ins.put_into(found[:, self.numeric], index, generator)
-            found[:, self.numeric] = numbers
+        if self.stand_ins is not None:
+            found = self.stand_ins.put_into(found, index, generator)
         return found
 
 
@@ -144,21 +140,17 @@ class TableLoss(RowLoss):
         self.redraw_sigma = redraw_sigma
         self.conditioned_law = conditioned_law or sigma_law
         self.sigma_law = sigma_law
-        entropies = []
-        marker, first = {}, []  # of columns with missing cells; of each category
+        entropies, first = [], []  # of each category
         for group in groups:
             if group.frequencies is None:
                 continue
             p = torch.tensor(group.frequencies, dtype=torch.float32)
             entropies.append(torch.special.entr(p).sum().clamp(min=_LEAST_ENTROPY))
             first.append(group.start)
-            if group.kind == "missing":
-                marker[group.column] = group.start
         self.register_buffer("entropies", torch.stack(entropies) if entropies else torch.zeros(0))
         self.register_buffer("first", torch.tensor(first, dtype=torch.long))
-        # The feature that is 1 where a number is there, -1 if it always is.
-        present = [marker.get(g.column, -1) for g in groups if g.frequencies is None]
-        self.register_buffer("present", torch.tensor(present, dtype=torch.long))
+        present = torch.tensor(presence_features(groups), dtype=torch.long)
+        self.register_buffer("present", present)
 
     def forward(
         self, score_fn: ScoreFn, x: Tensor, generator: torch.Generator, n_draws: int = 1

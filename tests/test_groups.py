@@ -11,6 +11,8 @@ from skscore._groups import (
     check_groups,
     code_features,
     nearest_levels,
+    numeric_features,
+    presence_features,
     same_codes,
     without_features,
 )
@@ -76,6 +78,12 @@ def test_each_number_has_a_group_of_its_own():
 
 def test_features_of_codes_are_those_with_levels():
     assert code_features(groups(), 6).tolist() == [False, True, True, True, True, False]
+
+
+def test_numbers_and_what_says_that_they_are_there_are_found():
+    assert numeric_features(groups()) == [0, 5]
+    assert presence_features(groups()) == [1, -1]
+    assert numeric_features(groups()[2:3]) == presence_features(groups()[2:3]) == []
 
 
 def test_groups_move_up_where_numbers_are_left_out():

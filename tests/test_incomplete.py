@@ -31,7 +31,7 @@ def test_what_is_expected_of_absent_cells_is_the_conditional_law():
         np.testing.assert_allclose(done.rows[i, m], mean[m] + gain @ (row[o] - mean[o]))
         V = np.zeros_like(C)
         V[np.ix_(m, m)] = C[np.ix_(m, m)] - gain @ C[np.ix_(o, m)]
-        np.testing.assert_allclose(done.spread[done.pattern[i]], V, atol=1e-12)
+        np.testing.assert_allclose(done.laws.spread[done.pattern[i]], V, atol=1e-12)
         expected = multivariate_normal(mean[o], C[np.ix_(o, o)]).logpdf(row[o]) if len(o) else 0.0
         assert done.log_f[i] == pytest.approx(expected)
 
@@ -85,4 +85,4 @@ def test_rows_without_holes_are_left_as_they_are():
     assert (holes.work, Holes.in_rows(z[:1]).work) == (64, 64)
     done = holes.complete(full, *law())
     np.testing.assert_array_equal(done.rows, full)
-    assert (done.spread == 0).all()
+    assert (done.laws.spread == 0).all()

@@ -230,7 +230,7 @@ def test_too_many_patterns_are_left_to_the_cells_that_are_there(monkeypatch):
     X, level = rows(shift=1.0)
     X[:, :3][np.random.RandomState(1).rand(600, 3) < 0.3] = np.nan
     one = fit(X)
-    monkeypatch.setattr(_location_fit, "_MOST_WORK", 8 * 3 * 27 - 1)  # of 8 patterns and 3 levels
+    monkeypatch.setattr(_location_fit, "MOST_WORK", 8 * 3 * 27 - 1)  # of 8 patterns and 3 levels
     other = fit(X)
     assert one.category == other.category == 1
     x_bar = np.array([np.nanmean(X[level == k, :3], axis=0) for k in range(3)])
@@ -240,7 +240,7 @@ def test_too_many_patterns_are_left_to_the_cells_that_are_there(monkeypatch):
     holed = clusters()[:, :3]
     holed[::7, 0] = np.nan
     assert len(fit(holed, groups(3, ())).means) == 2
-    monkeypatch.setattr(_location_fit, "_MOST_WORK", 2 * 27 * 2 - 1)  # of 2 patterns and components
+    monkeypatch.setattr(_location_fit, "MOST_WORK", 2 * 27 * 2 - 1)  # of 2 patterns and components
     assert len(fit(holed, groups(3, ())).means) == 1
 
 

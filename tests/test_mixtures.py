@@ -7,7 +7,7 @@ from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
 from skscore._location_model import GIVEN_VARIANCE
-from skscore._mixtures import fit_mixture
+from skscore._mixtures import fit_mixtures
 
 MEANS = np.array([[1.5, 1.5, 1.5], [-0.6, -0.6, -0.6]])
 SHARES = np.array([0.3, 0.7])
@@ -25,7 +25,9 @@ def holed(z, share=0.3, seed=0):
 
 
 def fit(z, n_components=2, weights=None, seed=0):
-    return fit_mixture(z, np.ones(len(z)) if weights is None else weights, n_components, seed)
+    weights = np.ones(len(z)) if weights is None else weights
+    (found,) = fit_mixtures(z, weights, [n_components], seed)
+    return found
 
 
 @pytest.mark.parametrize("n_components", [1, 2, 3])
@@ -121,3 +123,9 @@ def test_weights_are_repetitions():
 def test_the_seed_decides():
     z = holed(clusters(200))
     np.testing.assert_array_equal(fit(z, 3, seed=1).means, fit(z, 3, seed=1).means)
+
+
+def test_several_are_those_of_each():
+    z = holed(clusters(200))
+    for found, K in zip(fit_mixtures(z, np.ones(200), [1, 2, 3], 0), (1, 2, 3), strict=True):
+        np.testing.assert_array_equal(found.covariances, fit(z, K).covariances)

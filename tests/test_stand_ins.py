@@ -21,7 +21,7 @@ def generator(seed=0):
 def drawn(model, row, levels=None, n=20_000):
     """Draws (n, q) of the numbers of one row."""
     z = np.array([[0.0, 1.0, 2.0], row])
-    stand_ins = StandIns.by_model(model, z, levels, CPU)
+    stand_ins = StandIns.by_model(model, z, levels, range(3), CPU)
     many = torch.tensor(z).float()[1].repeat(n, 1)
     return stand_ins.put_into(many, torch.ones(n, dtype=torch.long), generator()).double().numpy()
 
@@ -65,7 +65,7 @@ def test_components_that_no_column_tells_are_drawn_by_what_is_there():
 def test_rows_keep_their_places():
     z = np.random.RandomState(0).normal(size=(6, 3))
     z[1, 0] = z[4, 1:] = np.nan
-    stand_ins = StandIns.by_model(TWO, z, None, CPU)
+    stand_ins = StandIns.by_model(TWO, z, None, range(3), CPU)
     rows, kept = torch.tensor([0, 4, 4, 2, 1]), torch.tensor([0, 1, 2, 4])
     values = torch.tensor(z)[rows].float()
     found = stand_ins.put_into(values, rows, generator())
@@ -81,18 +81,18 @@ def test_rows_keep_their_places():
 
 def test_there_may_be_nothing_to_draw_or_too_much(monkeypatch):
     z = np.zeros((4, 3))
-    assert StandIns.by_model(TWO, z, None, CPU) is None
+    assert StandIns.by_model(TWO, z, None, range(3), CPU) is None
     z[0, 0] = np.nan
-    assert StandIns.by_model(TWO, z, None, CPU) is not None
-    monkeypatch.setattr(_stand_ins, "_MOST_WORK", 2 * 27 - 1)
-    assert StandIns.by_model(TWO, z, None, CPU) is None
+    assert StandIns.by_model(TWO, z, None, range(3), CPU) is not None
+    monkeypatch.setattr(_stand_ins, "MOST_WORK", 2 * 27 - 1)
+    assert StandIns.by_model(TWO, z, None, range(3), CPU) is None
 
 
 def test_encoded_rows_have_them_in_every_draw():
     z = np.array([[0.5, np.nan, -1.0], [0.1, 0.2, 0.3]])
     u = np.full((2, 3), 0.5)
     rows = EncodedRows.between(u, u, np.array([True] * 3), CPU)
-    rows.stand_ins, rows.numeric = StandIns.by_model(TWO, z, None, CPU), torch.arange(3)
+    rows.stand_ins = StandIns.by_model(TWO, z, None, range(3), CPU)
     one, other = (rows.smoothed(torch.tensor([0, 1]), generator(seed)) for seed in (0, 1))
     assert one[0, 1] != other[0, 1]
     assert (one[0, [0, 2]] == 0).all()

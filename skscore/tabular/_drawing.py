@@ -103,9 +103,7 @@ def draw_in_training(module: TableScore, seed: int) -> Array:
         even = EvenNormal(len(module.mean) + module.n_categories, generator)
         noise, u = noise_and_ranks(module, even.draw(_ROWS_IN_TRAINING).float())
         state, clean = draw_first(module, u)
-        sigmas = karras_sigmas(SIGMA_MAX, SIGMA_MIN, _STEPS_IN_TRAINING).float()
-        start = starting_rows(module, noise, SIGMA_MAX, state, clean)
-        z = dpm_solver(lambda x, sigma: module(x, sigma, state), start, sigmas)
+        _, z = _last_two(module, noise, state, clean, _STEPS_IN_TRAINING)
         z = module.encode_levels(z, module.levels_of(z))
         z = redraw_levels(module, z, SIGMA_MAX, generator, state, u)
     rows: Array = z.double().cpu().numpy()
@@ -128,20 +126,27 @@ def _draw_block(
         state = torch.cat([state, state[-1:].expand(filler, -1)])
         clean = torch.cat([clean, clean[-1:].expand(filler, -1)])
     with torch.no_grad():
-        x = starting_rows(module, noise, SIGMA_MAX, state, clean)
+        x, z = _last_two(module, noise, state, clean, n_steps)
+        # The last state is the mean, between the codes of levels that are still open.
+        _, log_p = module.parts(x, torch.full_like(x[:, :1], SIGMA_MIN), state)
+        z = module.encode_levels(z, module.draw_levels(log_p, generator))
+        z = put_given(module, z, state, clean)
+        return redraw_levels(module, z, SIGMA_MAX, generator, state, u)
+
+
+def _last_two(
+    module: TableScore, noise: Tensor, state: Tensor | None, clean: Tensor | None, n_steps: int
+) -> tuple[Tensor, Tensor]:
+    """Return rows (n, d) at the smallest noise level, and without noise."""
 
     def score_fn(x: Tensor, sigma: Tensor) -> Tensor:
         score: Tensor = module(x, sigma, state)
         return score
 
-    sigmas = karras_sigmas(SIGMA_MAX, SIGMA_MIN, n_steps).to(x)
-    with torch.no_grad():
-        states = dpm_solver(score_fn, x, sigmas, return_trajectory=True)
-        # The last state is the mean, between the codes of levels that are still open.
-        _, log_p = module.parts(states[-2], sigmas[-1].expand(PART, 1), state)
-        z = module.encode_levels(states[-1], module.draw_levels(log_p, generator))
-        z = put_given(module, z, state, clean)
-        return redraw_levels(module, z, SIGMA_MAX, generator, state, u)
+    start = starting_rows(module, noise, SIGMA_MAX, state, clean)
+    sigmas = karras_sigmas(SIGMA_MAX, SIGMA_MIN, n_steps).to(start)
+    states = dpm_solver(score_fn, start, sigmas, return_trajectory=True)
+    return states[-2], states[-1]
 
 
 def _given_tensors(

@@ -18,7 +18,12 @@ from torch import Tensor
 
 from skscore._batches import Rows
 from skscore._copying import LatestOriginal
-from skscore._groups import FeatureGroup, nearest_levels
+from skscore._groups import (
+    FeatureGroup,
+    nearest_levels,
+    numeric_features,
+    presence_features,
+)
 from skscore._location_fit import fit_location_model
 from skscore._location_model import LocationModel
 from skscore._selection import Latest, LowestLoss, Selection
@@ -122,16 +127,13 @@ class TableTraining:
     @cached_property
     def numeric(self) -> list[int]:
         """The features that are numbers."""
-        return [group.start for group in self.groups if group.codebook is None]
+        return numeric_features(self.groups)
 
     @cached_property
     def missing(self) -> Tensor:
         """Which numbers (n, q) are marked as missing."""
-        marks = {group.column: group.start for group in self.groups if group.kind == "missing"}
-        found = np.zeros((len(self.weights), len(self.numeric)), dtype=bool)
-        for j, group in enumerate(group for group in self.groups if group.codebook is None):
-            if group.column in marks:
-                found[:, j] = self.lower[:, marks[group.column]] < 0.5
+        present = np.array(presence_features(self.groups), dtype=int)
+        found = (self.lower[:, present] < 0.5) & (present >= 0)
         return torch.tensor(found, device=self.device)
 
     @classmethod
@@ -183,7 +185,6 @@ class TableTraining:
         stand_ins = None if base is None else self._stand_ins(base, others)
         if stand_ins is not None:
             rows.stand_ins, others.stand_ins = stand_ins.of(torch.tensor(kept)), stand_ins
-            rows.numeric = others.numeric = torch.tensor(self.numeric, device=device)
         with seeded_globally(self.seed, alone=True):
             module = TableScore(self.groups, options.widths(n), base)
         own = weights[watched] / weights[watched].mean()
@@ -234,7 +235,7 @@ class TableTraining:
         if base.category is not None:
             categories = [group for group in self.groups if group.codebook is not None]
             levels = nearest_levels(z, categories[base.category])
-        return StandIns.by_model(base, z[:, self.numeric], levels, self.device)
+        return StandIns.by_model(base, z[:, self.numeric], levels, self.numeric, self.device)
 
     def _drawn(
         self, rows: EncodedRows, index: Tensor, missing: Tensor, generator: torch.Generator
