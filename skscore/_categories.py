@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skscore._batches import Rows
+from skscore._calibration import calibrate
 from skscore._generation import BlockDraw, Generation
 from skscore._groups import (
     FeatureGroup,
@@ -37,11 +39,13 @@ from skscore._independent_columns import IndependentColumns
 from skscore._latent import Latent
 from skscore._losses import RowLoss
 from skscore._redraw import redraw_levels
+from skscore._selection import Selection
 from skscore._table_loss import LAW_OF_CONDITIONED, TableLoss
 from skscore._table_score import DRAWN, GIVEN, TableScore, denoise_mirrored
 from skscore._threads import seeded_globally
+from skscore._training import Trained
 from skscore._typing import BlurredDensity, ScoreFn
-from skscore._validation import Array
+from skscore._validation import Array, torch_generator
 from skscore.gaussians import GaussianScore
 from skscore.noise import LogNormalSigma, NoiseProcess, SigmaLaw
 
@@ -154,6 +158,24 @@ class Categories(Generation, Latent):
         if isinstance(law, LogNormalSigma):
             conditioned = LogNormalSigma(self.sigma_min_, self.sigma_max_, *LAW_OF_CONDITIONED)
         return TableLoss(law, self._groups_z(), conditioned, redraw_sigma=self.sigma_max_)
+
+    def _train(
+        self,
+        module: nn.Module,
+        z: Array,
+        weights: Array,
+        split: tuple[Array, Array],
+        seed: int,
+        device: torch.device,
+        selection: Selection,
+    ) -> Trained:
+        trained = super()._train(module, z, weights, split, seed, device, selection)
+        if self._coded():
+            kept, _ = split
+            rows = Rows.of(z[kept], weights[kept], device, self._widths_z())
+            generator = torch_generator(seed, device)
+            calibrate(trained.net.module_, rows, self.sigma_max_, generator)
+        return trained
 
     # What is drawn.
 

@@ -14,7 +14,8 @@ Of more than 32 columns, each row draws 32, picked at random.
 import torch
 from torch import Tensor
 
-from skscore._table_score import DRAWN, GIVEN, TableScore
+from skscore._calibration import log_posterior
+from skscore._table_score import GIVEN, TableScore
 
 __all__ = ["redraw_levels"]
 
@@ -63,17 +64,12 @@ def redraw_levels(
         keys = keys + is_given  # these come last
         n_draws = min(n_draws, int((~is_given).sum(1).max()))
     order = columns[keys.argsort(1)]
-    sigma = torch.full_like(x[:, :1], sigma_max)
     for k in range(n_draws):
         own = order[:, k : k + 1]
         is_own = module.column == own
         if state is not None:
             is_own &= state.gather(1, own) != GIVEN
-        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=generator.device)
-        others = torch.full_like(x[:, :1], GIVEN).expand(-1, module.n_columns)
-        others = others.scatter(1, own, DRAWN)
-        blurred = torch.where(is_own, x + sigma_max * noise.to(x), x)
-        _, log_p = module.parts(blurred, sigma, others)
+        log_p = module.calibrated(x, log_posterior(module, x, own, sigma_max, generator))
         drawn = module.draw_levels(log_p, generator) if u is None else module.levels_at(log_p, u)
         x = torch.where(is_own, module.encode_levels(x, drawn), x)
     return x

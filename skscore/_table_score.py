@@ -43,6 +43,7 @@ _LEAST_SPREAD = 0.05
 # So many categories are normalised one by one, more of them at once by their owners.
 _FEW = 32
 _LEAST_FREQUENCY = 1e-12
+_MOST_CALIBRATED = 2**18
 
 
 class TableScore(nn.Module):
@@ -73,8 +74,13 @@ class TableScore(nn.Module):
         Which category a level belongs to.
     column : Tensor of int, shape (n_features,)
         Which column a feature belongs to.
+    categories : list of int
+        The categories that are all there is of their column, and have two levels or more.
     category_columns : Tensor of int, shape (n_category_columns,)
-        The columns that are a category and nothing else, of two levels or more.
+        The columns of these.
+    calibration : Tensor of shape (n_levels, n_features + 1)
+        W and b of the posteriors of levels given all other cells (:mod:`skscore._calibration`), 0
+        before they are fitted. Empty where it would have more than 2^18 numbers.
     redraws : bool
         Whether whole rows have levels to be drawn again: those of a category of these columns that
         is not the base's, which whole rows are drawn given.
@@ -92,6 +98,7 @@ class TableScore(nn.Module):
     mean: Tensor
     scale: Tensor
     log_frequencies: Tensor
+    calibration: Tensor
 
     def __init__(
         self,
@@ -141,14 +148,14 @@ class TableScore(nn.Module):
         self.register_buffer("owner", torch.tensor(owner, dtype=torch.long))
         self.register_buffer("column", torch.tensor(column))
         with_numbers = set(column[numeric])
-        categories = [
-            column[group.start]
-            for group in groups
-            if group.frequencies is not None
-            and (group.frequencies > 0).sum() > 1
-            and column[group.start] not in with_numbers
+        coded_groups = [group for group in groups if group.codebook is not None]
+        self.categories = [
+            j
+            for j, group in enumerate(coded_groups)
+            if (frequencies[j] > 0).sum() > 1 and column[group.start] not in with_numbers
         ]
-        self.register_buffer("category_columns", torch.tensor(categories, dtype=torch.long))
+        columns = [column[coded_groups[j].start] for j in self.categories]
+        self.register_buffer("category_columns", torch.tensor(columns, dtype=torch.long))
         self.register_buffer("codes", torch.tensor(codes, dtype=torch.float32))
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
@@ -157,13 +164,14 @@ class TableScore(nn.Module):
             log_shares = np.where(shares > 0, np.log(np.maximum(shares, _LEAST_FREQUENCY)), -np.inf)
         self.register_buffer("log_frequencies", torch.tensor(log_shares, dtype=torch.float32))
         self.n_columns = len(names)
+        shape = (len(owner), d + 1) if len(owner) * (d + 1) <= _MOST_CALIBRATED else (0, d + 1)
+        self.register_buffer("calibration", torch.zeros(shape))
         self.base_levels, self.base_column = slice(0, 0), -1
         if base is not None and base.category is not None:
             end = sum(self.sizes[: base.category + 1])
             self.base_levels = slice(end - self.sizes[base.category], end)
-            coded_groups = [group for group in groups if group.codebook is not None]
             self.base_column = names.index(coded_groups[base.category].column)
-        self.redraws = any(column != self.base_column for column in categories)
+        self.redraws = any(column != self.base_column for column in columns)
         self.network = ResidualMLP(
             2 * d + self.n_columns + 2 * _N_WAVES * len(numeric),
             len(numeric) + len(owner),
@@ -256,6 +264,17 @@ class TableScore(nn.Module):
         log_w = self.log_frequencies[own] + self._nearness(x)[:, own] / of_category
         found: tuple[Tensor, Tensor] = base(numbers, variance, log_w)
         return found
+
+    def calibrated(self, x: Tensor, log_p: Tensor) -> Tensor:
+        """Return ln q of the levels, given what the network has for it from the cells of x."""
+        if not bool(self.calibration.any()):
+            return log_p
+        f = nn.functional.pad(self.standardised(x), (0, 1), value=1.0)
+        return self._normalised(log_p + f @ self.calibration.T)
+
+    def standardised(self, x: Tensor) -> Tensor:
+        """Return rows (n, d) in units of their features."""
+        return (x - self.mean) / self.scale
 
     def _inputs(self, x: Tensor, sigma: Tensor, state: Tensor) -> Tensor:
         of_feature, centred = state[:, self.column], x - self.mean

@@ -3,7 +3,8 @@
 Rows come as intervals of probability and are drawn in them in every batch. The network starts from
 a location model of them (:mod:`skscore._location_fit`). What is kept is the last validation whose
 draws copy no rows, the one of the lowest loss on rows held out, or the last; of few rows a second
-training then takes those that were held out, too.
+training then takes those that were held out, too. Posteriors of levels given all other cells are
+calibrated on the rows at the end.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from skscore._batches import Rows
+from skscore._calibration import calibrate
 from skscore._copying import LatestOriginal
 from skscore._groups import (
     FeatureGroup,
@@ -169,7 +171,6 @@ class TableTraining:
         if len(kept) < n < _FEW_ROWS:
             again = self._train(np.arange(n), watched, Latest(), trained.best_step)
             trained = replace(trained, net=again.net)
-        trained.net.module_.double().eval().requires_grad_(requires_grad=False)
         return trained, selection.kept if isinstance(selection, LatestOriginal) else np.nan
 
     def _train(
@@ -213,7 +214,10 @@ class TableTraining:
             LogNormalSigma(SIGMA_MIN, SIGMA_MAX, *of_log) for of_log in (_LAW, LAW_OF_CONDITIONED)
         )
         loss = TableLoss(law, self.groups, of_conditioned, redraw_sigma=SIGMA_MAX).to(device)
-        return train(module.to(device), loss, rows, losses_of, plan, selection)
+        trained = train(module.to(device), loss, rows, losses_of, plan, selection)
+        module = trained.net.module_.double().eval().requires_grad_(requires_grad=False)
+        calibrate(module, rows, SIGMA_MAX, torch_generator(self.seed, device))
+        return trained
 
     def _base(self, rows: EncodedRows, missing: Tensor) -> tuple[LocationModel | None, bool]:
         """Return what the network starts from, and whether that leaves little to learn."""
