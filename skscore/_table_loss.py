@@ -124,7 +124,6 @@ class TableLoss(RowLoss):
     """
 
     entropies: Tensor
-    first: Tensor
     present: Tensor
     # Of few rows held out, a draw of σ, noise and given cells each says little.
     n_draws = 32
@@ -140,15 +139,13 @@ class TableLoss(RowLoss):
         self.redraw_sigma = redraw_sigma
         self.conditioned_law = conditioned_law or sigma_law
         self.sigma_law = sigma_law
-        entropies, first = [], []  # of each category
+        entropies = []  # of each category
         for group in groups:
             if group.frequencies is None:
                 continue
             p = torch.tensor(group.frequencies, dtype=torch.float32)
             entropies.append(torch.special.entr(p).sum().clamp(min=_LEAST_ENTROPY))
-            first.append(group.start)
         self.register_buffer("entropies", torch.stack(entropies) if entropies else torch.zeros(0))
-        self.register_buffer("first", torch.tensor(first, dtype=torch.long))
         present = torch.tensor(presence_features(groups), dtype=torch.long)
         self.register_buffer("present", present)
 
@@ -182,7 +179,7 @@ class TableLoss(RowLoss):
         levels = score_fn.levels_of(x)
         c_loss = -log_p.gather(1, levels) / self.entropies
         n_counts = counts[:, score_fn.numeric] & self._is_there(x)
-        c_counts = counts[:, self.first]
+        c_counts = counts[:, score_fn.first]
         total = (n_loss * n_counts).sum(1) + (c_loss * c_counts).sum(1)
         n_cells = (n_counts.sum(1) + c_counts.sum(1)).float()
         loss: Tensor = (total / n_cells.mean().clamp(min=1 / n)).reshape(-1, n_draws).mean(1)

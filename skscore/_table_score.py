@@ -74,6 +74,8 @@ class TableScore(nn.Module):
         Which category a level belongs to.
     column : Tensor of int, shape (n_features,)
         Which column a feature belongs to.
+    first : Tensor of int, shape (n_categories,)
+        The first feature of each category.
     categories : list of int
         The categories that are all there is of their column, and have two levels or more.
     category_columns : Tensor of int, shape (n_category_columns,)
@@ -94,6 +96,7 @@ class TableScore(nn.Module):
     codes: Tensor
     owner: Tensor
     column: Tensor
+    first: Tensor
     category_columns: Tensor
     mean: Tensor
     scale: Tensor
@@ -154,7 +157,9 @@ class TableScore(nn.Module):
             for j, group in enumerate(coded_groups)
             if (frequencies[j] > 0).sum() > 1 and column[group.start] not in with_numbers
         ]
-        columns = [column[coded_groups[j].start] for j in self.categories]
+        first = [group.start for group in coded_groups]
+        self.register_buffer("first", torch.tensor(first, dtype=torch.long))
+        columns = [column[first[j]] for j in self.categories]
         self.register_buffer("category_columns", torch.tensor(columns, dtype=torch.long))
         self.register_buffer("codes", torch.tensor(codes, dtype=torch.float32))
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))

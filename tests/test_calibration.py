@@ -140,6 +140,20 @@ def test_levels_that_never_occur_stay_out():
     assert q[:, :3].sum(1) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("n_rare", [9, 10])
+def test_levels_of_few_rows_are_told_by_nothing_and_tell_nothing(n_rare):
+    z, _, _ = encoded(500, 0)
+    z = np.concatenate([z[z[:, 3] == 0], z[z[:, 3] == 1][:n_rare]])
+    holed = np.concatenate([z, z[:50]])  # the commonest level is not taken for what is absent
+    holed[-50:, 1:4] = np.nan
+    found = fitted(holed).calibration
+    is_told = n_rare >= 10
+    assert bool(found[2].any()) is is_told
+    assert bool(found[3:, 3].any()) is is_told
+    assert found[:2].any()
+    assert found[3:].any()
+
+
 def test_many_rows_are_looked_at_in_part(monkeypatch):
     z, _, _ = encoded(2000, 0)
     whole = fitted(z)
