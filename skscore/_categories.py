@@ -40,10 +40,10 @@ from skscore._latent import Latent
 from skscore._losses import RowLoss
 from skscore._redraw import redraw_levels
 from skscore._selection import Selection
+from skscore._stand_ins import with_stand_ins
 from skscore._table_loss import LAW_OF_CONDITIONED, TableLoss
 from skscore._table_score import DRAWN, GIVEN, TableScore, denoise_mirrored
 from skscore._threads import seeded_globally
-from skscore._training import Trained
 from skscore._typing import BlurredDensity, ScoreFn
 from skscore._validation import Array, torch_generator
 from skscore.gaussians import GaussianScore
@@ -159,23 +159,17 @@ class Categories(Generation, Latent):
             conditioned = LogNormalSigma(self.sigma_min_, self.sigma_max_, *LAW_OF_CONDITIONED)
         return TableLoss(law, self._groups_z(), conditioned, redraw_sigma=self.sigma_max_)
 
-    def _train(
-        self,
-        module: nn.Module,
-        z: Array,
-        weights: Array,
-        split: tuple[Array, Array],
-        seed: int,
-        device: torch.device,
-        selection: Selection,
-    ) -> Trained:
-        trained = super()._train(module, z, weights, split, seed, device, selection)
-        if self._coded():
-            kept, _ = split
-            rows = Rows.of(z[kept], weights[kept], device, self._widths_z())
-            generator = torch_generator(seed, device)
-            calibrate(trained.net.module_, rows, self.sigma_max_, generator)
-        return trained
+    def _fit_network_from(
+        self, module: nn.Module, z: Array, weights: Array, seed: int, device: torch.device
+    ) -> Selection:
+        if not self._coded():
+            return super()._fit_network_from(module, z, weights, seed, device)
+        z = with_stand_ins(z, weights, self._groups_z(), seed)
+        selection = super()._fit_network_from(module, z, weights, seed, device)
+        kept, _ = self._split(len(z), seed)
+        rows = Rows.of(z[kept], weights[kept], device, self._widths_z())
+        calibrate(self.net_.module_, rows, self.sigma_max_, torch_generator(seed, device))
+        return selection
 
     # What is drawn.
 

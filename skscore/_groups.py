@@ -18,6 +18,7 @@ __all__ = [
     "check_groups",
     "code_features",
     "nearest_levels",
+    "missing_numbers",
     "numeric_features",
     "presence_features",
     "same_codes",
@@ -177,6 +178,13 @@ def presence_features(groups: Sequence[FeatureGroup]) -> list[int]:
     """Return for each number the feature that is 1 where it is there, -1 if it always is."""
     marks = {group.column: group.start for group in groups if group.kind == "missing"}
     return [marks.get(group.column, -1) for group in groups if group.codebook is None]
+
+
+def missing_numbers(rows: Array, groups: Sequence[FeatureGroup]) -> Array:
+    """Return which numbers (n, n_numeric) of encoded rows (n, d) are marked as missing."""
+    marks = np.array(presence_features(groups), dtype=int)
+    missing: Array = (rows[:, marks] < 0.5) & (marks >= 0)
+    return missing
 
 
 def without_features(groups: Sequence[FeatureGroup], left_out: Array) -> list[FeatureGroup]:

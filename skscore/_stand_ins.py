@@ -20,11 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skscore._groups import FeatureGroup, missing_numbers, nearest_levels, numeric_features
 from skscore._incomplete import MOST_WORK, Holes
+from skscore._location_fit import fit_location_model
 from skscore._location_model import LocationModel
-from skscore._validation import Array
+from skscore._validation import Array, torch_generator
 
-__all__ = ["StandIns"]
+__all__ = ["StandIns", "with_stand_ins"]
+
+_ROWS_OF_MODEL = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +117,21 @@ class StandIns:
         laws = (torch.tensor(np.array(own)).float() for own in (means, gains, roots))
         return cls(*(part.to(device) for part in (*parts, *laws, torch.tensor(features))))
 
+    @classmethod
+    def of_rows(
+        cls,
+        model: LocationModel,
+        z: Array,
+        groups: Sequence[FeatureGroup],
+        device: torch.device,
+    ) -> Self | None:
+        """Take it for encoded rows z (n, d), NaN where a number is missing."""
+        features, levels = numeric_features(groups), None
+        if model.category is not None:
+            categories = [group for group in groups if group.codebook is not None]
+            levels = nearest_levels(z, categories[model.category])
+        return cls.by_model(model, z[:, features], levels, features, device)
+
     def of(self, rows: Tensor) -> Self:
         """Return those of some of the rows."""
         return replace(self, place=self.place[rows])
@@ -133,3 +152,41 @@ class StandIns:
         at = holed.nonzero(), self.features
         found[at] = torch.where(there, x, mean + drawn[:, 0])
         return found
+
+
+def with_stand_ins(z: Array, weights: Array, groups: Sequence[FeatureGroup], seed: int) -> Array:
+    """Return encoded rows with the numbers that are marked as missing drawn, once.
+
+    By a location model that is fitted to the others. Where there is none, because numbers are
+    independent, and where nothing is missing, rows stay as they are.
+
+    Parameters
+    ----------
+    z : ndarray of shape (n, d)
+        The rows, with any number where one is missing.
+    weights : ndarray of shape (n,)
+        Their weights.
+    groups : sequence of FeatureGroup
+        What the features stand for.
+    seed : int
+        Decides everything.
+
+    Returns
+    -------
+    z : ndarray of shape (n, d)
+    """
+    missing, numeric = missing_numbers(z, groups), numeric_features(groups)
+    if not missing.any():
+        return z
+    holed = z.copy()
+    holed[:, numeric] = np.where(missing, np.nan, z[:, numeric])
+    some = np.random.RandomState(seed % 2**32).permutation(len(z))[:_ROWS_OF_MODEL]
+    model, _ = fit_location_model([holed[some]], weights[some] / weights[some].mean(), groups, seed)
+    cpu = torch.device("cpu")
+    stand_ins = None if model is None else StandIns.of_rows(model, holed, groups, cpu)
+    if stand_ins is None:
+        return z
+    rows, every = torch.tensor(z, dtype=torch.float32), torch.arange(len(z))
+    drawn = stand_ins.put_into(rows, every, torch_generator(seed, cpu)).double().numpy()
+    holed[:, numeric] = np.where(missing, drawn[:, numeric], z[:, numeric])
+    return holed

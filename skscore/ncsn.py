@@ -252,7 +252,8 @@ class NCSNGenerator(Categories):
     `bits_per_dim` are for numbers alone, and so are ``model="stack"``, ``module``,
     ``sigma_min="cv"`` and other choices of ``parametrization`` and ``loss_weighting``. Groups of
     numbers alone change nothing. The number of a column with missing cells is learnt, and denoised,
-    as that of the rows that have it.
+    as that of the rows that have it; in the others one is drawn before the training, given the
+    numbers that are there, by a Gaussian or a mixture of a few.
 
     References
     ----------

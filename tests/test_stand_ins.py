@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from skscore import _stand_ins
+from skscore._groups import FeatureGroup
 from skscore._location_model import LocationModel
-from skscore._stand_ins import StandIns
+from skscore._stand_ins import StandIns, with_stand_ins
 from skscore._table_loss import EncodedRows
 
 CPU = torch.device("cpu")
@@ -97,3 +98,45 @@ def test_encoded_rows_have_them_in_every_draw():
     assert one[0, 1] != other[0, 1]
     assert (one[0, [0, 2]] == 0).all()
     assert (one[1] == 0).all()
+
+
+def marked(seed, n=1500, with_class=False):
+    """Two numbers of which one is missing at times, encoded, their groups, and what is missing."""
+    rng = np.random.RandomState(seed)
+    level = rng.choice(2, n)
+    z = rng.multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]], size=n)
+    z += 3 * with_class * level[:, None]
+    gone = rng.rand(n) < 0.3
+    z[gone, 1] = rng.normal(size=gone.sum())
+    groups = [
+        FeatureGroup("x", "numeric", 0, 1, None, None),
+        FeatureGroup("y", "numeric", 1, 2, None, None),
+        FeatureGroup("y", "missing", 2, 4, np.eye(2), np.array([0.7, 0.3])),
+        FeatureGroup("c", "categorical", 4, 6, np.eye(2), np.array([0.5, 0.5])),
+    ]
+    return np.column_stack([z, np.eye(2)[gone.astype(int)], np.eye(2)[level]]), groups, gone
+
+
+@pytest.mark.parametrize("with_class", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_with_stand_ins_have_what_columns_have_in_common(seed, with_class):
+    z, groups, gone = marked(seed, with_class=with_class)
+    filled = with_stand_ins(z, np.ones(len(z)), groups, seed)
+    changed = filled != z
+    assert (changed[gone, 1]).all()
+    assert not changed[~gone].any()
+    assert not np.delete(changed, 1, axis=1).any()
+    within = gone & (z[:, 4] == 1)
+    r = np.arctanh(np.corrcoef(filled[within, :2].T)[0, 1])
+    # The correlation is itself learnt, of fewer than twice as many rows.
+    assert r == pytest.approx(np.arctanh(0.9), abs=4 * np.sqrt(1.5 / within.sum()))
+    np.testing.assert_array_equal(filled, with_stand_ins(z, np.ones(len(z)), groups, seed))
+
+
+def test_rows_stay_as_they_are_where_nothing_is_to_be_drawn():
+    z, groups, gone = marked(0)
+    whole = z[~gone]
+    assert with_stand_ins(whole, np.ones(len(whole)), groups, 0) is whole
+    z[:, 0] = np.random.RandomState(1).normal(size=len(z))  # has nothing to do with the other
+    z[:, 4:] = np.eye(2)[np.random.RandomState(2).choice(2, len(z))]
+    assert with_stand_ins(z, np.ones(len(z)), groups, 0) is z

@@ -20,12 +20,7 @@ from torch import Tensor
 from skscore._batches import Rows
 from skscore._calibration import calibrate
 from skscore._copying import LatestOriginal
-from skscore._groups import (
-    FeatureGroup,
-    nearest_levels,
-    numeric_features,
-    presence_features,
-)
+from skscore._groups import FeatureGroup, missing_numbers, numeric_features
 from skscore._location_fit import fit_location_model
 from skscore._location_model import LocationModel
 from skscore._selection import Latest, LowestLoss, Selection
@@ -134,9 +129,7 @@ class TableTraining:
     @cached_property
     def missing(self) -> Tensor:
         """Which numbers (n, q) are marked as missing."""
-        present = np.array(presence_features(self.groups), dtype=int)
-        found = (self.lower[:, present] < 0.5) & (present >= 0)
-        return torch.tensor(found, device=self.device)
+        return torch.tensor(missing_numbers(self.lower, self.groups), device=self.device)
 
     @classmethod
     def of_table(
@@ -235,11 +228,8 @@ class TableTraining:
         if not self.missing.any():
             return None
         generator, every = torch_generator(self.seed, self.device), torch.arange(len(rows))
-        z, levels = self._drawn(rows, every.to(self.device), self.missing, generator), None
-        if base.category is not None:
-            categories = [group for group in self.groups if group.codebook is not None]
-            levels = nearest_levels(z, categories[base.category])
-        return StandIns.by_model(base, z[:, self.numeric], levels, self.numeric, self.device)
+        z = self._drawn(rows, every.to(self.device), self.missing, generator)
+        return StandIns.of_rows(base, z, self.groups, self.device)
 
     def _drawn(
         self, rows: EncodedRows, index: Tensor, missing: Tensor, generator: torch.Generator
