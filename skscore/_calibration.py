@@ -110,7 +110,7 @@ def calibrate(module: TableScore, rows: Rows, sigma_max: float, generator: torch
     by_column = x.new_zeros(len(x), module.n_columns)
     absent = by_column.index_add(1, module.column, gone.to(x)) > 0
     levels = module.levels_of(x)
-    there = ~gone[:, module.first]
+    there = ~gone[:, module.first] & (weights > 0)[:, None]
     is_told = torch.bincount(levels[there], minlength=len(module.owner)) >= _LEAST_ROWS
     f = module.standardised(x)
     f[:, module.unit_features] *= is_told[module.unit_levels]

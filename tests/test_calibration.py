@@ -140,6 +140,16 @@ def test_levels_that_never_occur_stay_out():
     assert q[:, :3].sum(1) == pytest.approx(1)
 
 
+def test_rows_of_no_weight_do_not_count():
+    z, _, _ = encoded(600, 0)
+    weights = np.r_[np.zeros(200), np.ones(400)]
+    found = fitted(z, weights).calibration.numpy()
+    assert found == pytest.approx(fitted(z[200:]).calibration.numpy(), abs=1e-4)
+    holed = z.copy()
+    holed[200:, 1:4] = np.nan  # no row of any weight has a level
+    assert not fitted(holed, weights).calibration[:3].any()
+
+
 @pytest.mark.parametrize("n_rare", [9, 10])
 def test_levels_of_few_rows_are_told_by_nothing_and_tell_nothing(n_rare):
     z, _, _ = encoded(500, 0)
