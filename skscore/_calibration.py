@@ -107,8 +107,7 @@ def calibrate(module: TableScore, rows: Rows, sigma_max: float, generator: torch
     weights = rows.weights[index].to(x)
     gone = x.isnan()
     x = torch.where(gone, module.mean, x)
-    by_column = x.new_zeros(len(x), module.n_columns)
-    absent = by_column.index_add(1, module.column, gone.to(x)) > 0
+    absent = module.columns_of(gone)
     levels = module.levels_of(x)
     there = ~gone[:, module.first] & (weights > 0)[:, None]
     is_told = torch.bincount(levels[there], minlength=len(module.owner)) >= _LEAST_ROWS

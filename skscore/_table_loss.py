@@ -214,8 +214,7 @@ class TableLoss(RowLoss):
             first = torch.rand(n, generator=generator, device=device) < _SHARE_FIRST
             first = first.to(absent.device) & ~conditioned[:, 0]
             state[first, score_fn.base_column] = GIVEN
-        by_column = torch.zeros_like(state).index_add(1, score_fn.column, absent.to(state))
-        return torch.where(by_column > 0, ABSENT, state), alone
+        return torch.where(score_fn.columns_of(absent), ABSENT, state), alone
 
     def _is_there(self, x: Tensor) -> Tensor:
         """Return which numbers (n, n_numeric) are not missing."""

@@ -277,6 +277,11 @@ class TableScore(nn.Module):
         f = nn.functional.pad(self.standardised(x), (0, 1), value=1.0)
         return self._normalised(log_p + f @ self.calibration.T)
 
+    def columns_of(self, features: Tensor) -> Tensor:
+        """Return which columns (n, n_columns) have one of some features (n, d) or more."""
+        counts = torch.zeros(len(features), self.n_columns, device=features.device)
+        return counts.index_add(1, self.column, features.to(counts)) > 0
+
     def standardised(self, x: Tensor) -> Tensor:
         """Return rows (n, d) in units of their features."""
         return (x - self.mean) / self.scale

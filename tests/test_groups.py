@@ -10,6 +10,7 @@ from skscore._groups import (
     check_codes,
     check_groups,
     code_features,
+    missing_numbers,
     nearest_levels,
     numeric_features,
     presence_features,
@@ -84,6 +85,18 @@ def test_numbers_and_what_says_that_they_are_there_are_found():
     assert numeric_features(groups()) == [0, 5]
     assert presence_features(groups()) == [1, -1]
     assert numeric_features(groups()[2:3]) == presence_features(groups()[2:3]) == []
+
+
+def test_numbers_are_missing_where_their_mark_says_so():
+    rows = np.zeros((3, 6))
+    rows[0, 1] = 1.0  # is there
+    rows[2, 1] = np.nan  # not known
+    assert missing_numbers(rows, groups()).tolist() == [
+        [False, False],
+        [True, False],
+        [False, False],
+    ]
+    assert missing_numbers(rows, groups()[2:3]).shape == (3, 0)
 
 
 def test_groups_move_up_where_numbers_are_left_out():
