@@ -57,7 +57,17 @@ html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_sidebars = {
     page: []
-    for page in ("index", "user_guide", "density", "diffusion", "symbols", "extending", "changelog")
+    for page in (
+        "index",
+        "user_guide",
+        "density",
+        "noise_scale",
+        "diffusion",
+        "tables",
+        "symbols",
+        "extending",
+        "changelog",
+    )
 }  # pages that have none below them
 html_theme_options = {
     "navigation_with_keys": False,

@@ -113,8 +113,8 @@ class ScoreMatchingDensity(DensityModels):
     max_steps : int or "auto", default="auto"
         Gradient steps. "auto" grows as √n, from 1000 up to 20 000.
     batch_size : int, default=256
-        Rows in a batch; half as many with "auto" and "stack", whose network sees a row blurred by ε
-        and by -ε.
+        Rows in a batch; half as many with "auto" and "stack", unless ``objective`` is named, since
+        their network sees a row blurred by ε and by -ε.
     lr : float, default=2e-3
         Largest learning rate; it warms up and falls along a cosine.
     optimizer : "adamw" or callable, default="adamw"
@@ -183,7 +183,8 @@ class ScoreMatchingDensity(DensityModels):
     mean_, scale_ : ndarray of shape (n_features,)
         What each feature is centred at and divided by.
     constant_ : ndarray of shape (n_features,), bool
-        Features that did not vary in training: their score is 0, they are sampled as constants.
+        Features that did not vary in training: their score is 0, unless the objective blurs them,
+        and they are sampled as constants.
     covariance_ : ndarray of shape (n_varying, n_varying)
         Covariance of the varying features in standardised units.
     step_size_ : float
@@ -291,7 +292,7 @@ class ScoreMatchingDensity(DensityModels):
         -------
         score : ndarray of shape (n_samples, n_features)
             In 1/units of X. Features that were constant in training have the score 0, unless
-            ``objective="denoising"`` blurs them.
+            the objective blurs them (``sigma_`` > 0).
         """
         check_is_fitted(self)
         return self._score_function(X, self.sigma_)

@@ -153,7 +153,7 @@ def fit_kernel(
     Raises
     ------
     ValueError
-        As in :func:`fit_gaussian`, or if a number that must be positive is not.
+        As in :func:`~skscore.gaussians.fit_gaussian`, or if a number that must be positive is not.
 
     Examples
     --------

@@ -81,7 +81,7 @@ class GenerativePipeline(Pipeline):
     See Also
     --------
     make_generative_pipeline : The same with names made up.
-    log_abs_det_jacobian : The supported transforms, and how to add one.
+    skscore.pipeline.log_abs_det_jacobian : The supported transforms, and how to add one.
 
     Notes
     -----

@@ -35,7 +35,7 @@ from skscore.samplers import flow_velocity, runge_kutta
 
 __all__ = ["flow_decode", "flow_encode", "flow_log_density", "flow_sigmas"]
 
-_STEP = 0.15  # of ln σ; see the table of errors in the user guide
+_STEP = 0.15  # of ln σ; see Log-densities in docs/diffusion.rst
 
 
 def flow_sigmas(sigma_max: float, sigma_min: float) -> Tensor:
