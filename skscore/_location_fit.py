@@ -5,11 +5,12 @@ within all levels, S, as if q more rows had been seen of it, q being the number 
 
     C_k = (n_k S_k + q S)/(n_k + q)
 
-S itself is drawn to its diagonal, as far as Ledoit & Wolf find. Levels of few rows have the mean
-and the covariance of all. Where cells are absent, sums over rows are those of the cells that are
-there, first, and then by turns of rows completed by the law of their level
-(:mod:`skscore._incomplete`), until nothing changes. Of so many patterns of absent cells that this
-would take long, what is there has to do.
+S itself is drawn to its diagonal, as far as Ledoit & Wolf find, or as much less or more as rows held
+out are likeliest by: the squared error that the former make least hardly sees the directions in
+which numbers vary little. Levels of few rows have the mean and the covariance of all. Where cells
+are absent, sums over rows are those of the cells that are there, first, and then by turns of rows
+completed by the law of their level (:mod:`skscore._incomplete`), until nothing changes. Of so many
+patterns of absent cells that this would take long, what is there has to do.
 
 A mixture (:mod:`skscore._mixtures`) has the one to four components with the least Bayesian
 information criterion; none where eight have less. Components of few rows are left out.
@@ -20,7 +21,7 @@ well-conditioned estimator for large-dimensional covariance matrices", J. Multiv
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -49,6 +50,8 @@ _ROWS_COMPARED, _MOST_CHOICES = 3000, 8
 # Numbers that the last of them fits best have a law of another shape, which the network learns as
 # well, and sooner, from one Gaussian.
 _N_COMPONENTS = 1, 2, 3, 4, 8
+# Multiples of the shrinkage of Ledoit & Wolf, beside 1.
+_SHRINKAGES = 0.0, 0.1, 0.3, 2.0
 _UNKNOWN = -1
 
 
@@ -100,6 +103,9 @@ def fit_location_model(
             # The criterion has found them in the same rows already.
             held_out.offer([_Mixture(n_components, seed)], n_errors=0)
         is_near = are_few and held_out.best is single
+    if isinstance(held_out.best, _Levels):
+        shrunk = [replace(held_out.best, shrinkage=multiple) for multiple in _SHRINKAGES]
+        held_out.offer(shrunk, n_errors=0)
     best = held_out.best
     return None if best is None else best.fit(z, weights, np.arange(n)), is_near
 
@@ -114,11 +120,15 @@ class _Candidate(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class _Levels:
-    """A category, the shares of its levels, and the level of each row, -1 where it is absent."""
+    """A category, the shares of its levels, and the level of each row, -1 where it is absent.
+
+    And by how many times the shrinkage of Ledoit & Wolf covariances are shrunk.
+    """
 
     category: int | None
     shares: Array
     levels: Array
+    shrinkage: float = 1.0
 
     def levels_of(self, rows: Array) -> Array:
         found: Array = self.levels[rows]
@@ -147,7 +157,8 @@ class _Levels:
         """
         K, q = len(self.shares), z.shape[2]
         counts = np.bincount(levels[levels >= 0], weights[levels >= 0], minlength=K)
-        means, overall = np.zeros((K + 1, q)), _shrunk(z, weights) + mean_spread(weights)
+        means = np.zeros((K + 1, q))
+        overall = _shrunk(z, weights, self.shrinkage) + mean_spread(weights)
         covariances = np.repeat(overall[None], K + 1, axis=0)
         many = np.flatnonzero(counts >= _LEAST_ROWS)
         for k in many:
@@ -155,7 +166,8 @@ class _Levels:
             means[k] = _mean(z[:, own], weights[own]) * counts[k] / (counts[k] + 1)
         if self.category is not None and len(many):
             known = np.isin(levels, many)
-            within = _shrunk(z[:, known] - means[levels[known]], weights[known])
+            centred = z[:, known] - means[levels[known]]
+            within = _shrunk(centred, weights[known], self.shrinkage)
             within = within + mean_spread(weights * known)
             for k in many:
                 own = levels == k
@@ -296,8 +308,9 @@ def _covariance(z: Array, weights: Array) -> Array:
     return S
 
 
-def _shrunk(z: Array, weights: Array) -> Array:
+def _shrunk(z: Array, weights: Array, multiple: float) -> Array:
     """Return the covariance, drawn to its diagonal."""
     S = _covariance(z, weights)
-    shrinkage = ledoit_wolf_shrinkage(np.nan_to_num(z[0]), assume_centered=True)
+    shrinkage = multiple * ledoit_wolf_shrinkage(np.nan_to_num(z[0]), assume_centered=True)
+    shrinkage = min(shrinkage, 1.0)
     return (1 - shrinkage) * S + shrinkage * np.diag(np.diag(S))

@@ -121,8 +121,25 @@ def test_rows_without_a_level_are_used_where_they_can_be():
 @pytest.mark.parametrize("n_rows", [1, 4, 6, 12])
 def test_few_rows_are_enough_to_ask(n_rows):
     found = fit(rows(n_rows, shift=3.0)[0])
-    if found is not None:
-        assert found.covariances.isfinite().all()
+    assert (found is None) == (n_rows < 5)
+    assert found is None or found.covariances.isfinite().all()
+
+
+def test_covariances_are_shrunk_as_far_as_rows_held_out_tell():
+    # Two numbers that are nearly one, and eight of which next to nothing is known.
+    rng = np.random.RandomState(0)
+    z = rng.normal(size=(200, 2))
+    twins = np.column_stack([z[:, 0], 0.999 * z[:, 0] + (1 - 0.999**2) ** 0.5 * z[:, 1]])
+    variance = np.var((twins[:, 1] - twins[:, 0]) / 2**0.5)
+    a = ledoit_wolf_shrinkage(twins, assume_centered=True)
+    (C,) = fit(twins, groups(2, ())).covariances.double().numpy()
+    across = (C[0, 0] + C[1, 1] - 2 * C[0, 1]) / 2
+    assert across < 1.2 * variance
+    assert variance + a * (1 - variance) > 2 * variance  # with that of Ledoit and Wolf
+    few = rng.normal(size=(40, 10)) + 1.2 * rng.normal(size=(40, 1))
+    (C,) = fit(few, groups(10, ())).covariances.double().numpy()
+    S = few.T @ few / len(few)
+    assert C[0, 1] / S[0, 1] < 1 - 0.9 * ledoit_wolf_shrinkage(few, assume_centered=True)
 
 
 def test_models_that_would_cost_too_much_are_left_out():

@@ -2,8 +2,9 @@
 
 At the largest noise level rows start from what is given and what columns have in common
 (:mod:`skscore._table_start`), the level of the base's category first. The probability flow leads
-them to the smallest, where the levels of the other categories are drawn from their posterior, and
-each once more given all other cells (:mod:`skscore._redraw`).
+them to the smallest and from there to none (:mod:`skscore._table_end`). The levels of the other
+categories are drawn from their posterior, and each once more given all other cells
+(:mod:`skscore._redraw`).
 """
 
 import torch
@@ -13,6 +14,7 @@ from tqdm.auto import tqdm
 from skscore._even import EvenNormal, independent_normal
 from skscore._inference import PART
 from skscore._redraw import redraw_levels
+from skscore._table_end import without_noise
 from skscore._table_loss import EncodedRows
 from skscore._table_score import DRAWN, GIVEN, TableScore, put_given
 from skscore._table_start import draw_first, noise_and_ranks, starting_rows
@@ -127,7 +129,7 @@ def _draw_block(
         clean = torch.cat([clean, clean[-1:].expand(filler, -1)])
     with torch.no_grad():
         x, z = _last_two(module, noise, state, clean, n_steps)
-        # The last state is the mean, between the codes of levels that are still open.
+        # Of levels that are still open the mean is between their codes.
         _, log_p = module.parts(x, torch.full_like(x[:, :1], SIGMA_MIN), state)
         z = module.encode_levels(z, module.draw_levels(log_p, generator))
         z = put_given(module, z, state, clean)
@@ -145,8 +147,8 @@ def _last_two(
 
     start = starting_rows(module, noise, SIGMA_MAX, state, clean)
     sigmas = karras_sigmas(SIGMA_MAX, SIGMA_MIN, n_steps).to(start)
-    states = dpm_solver(score_fn, start, sigmas, return_trajectory=True)
-    return states[-2], states[-1]
+    x, D = dpm_solver(score_fn, start, sigmas, return_trajectory=True)[-2:]
+    return x, without_noise(module, x, D, SIGMA_MIN, state)
 
 
 def _given_tensors(
