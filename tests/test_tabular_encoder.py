@@ -894,3 +894,24 @@ def test_wide_tables_and_short_ones():
     assert_round_trip(wide)
     assert_round_trip(wide[["c0"]])
     assert_round_trip(wide.iloc[:1])
+
+
+@pytest.mark.parametrize("cell", ["12345678901234567890.12", "999999999999999.99"])
+def test_decimals_that_doubles_do_not_tell_apart_are_refused(cell):
+    pl = pytest.importorskip("polars")
+    df = pl.DataFrame({"price": pl.Series([cell, None, "-1.00"]).cast(pl.Decimal(30, 2))})
+    for lists in ({}, {"categorical": ["price"]}):
+        with pytest.raises(ValueError, match="Column 'price' holds decimals such as"):
+            TabularEncoder(**lists).fit(df)
+
+
+def test_large_integers_among_other_numbers_are_refused():
+    X = np.array([[2**60 + 1], [0.5], [2**60 + 2]], dtype=object)
+    with pytest.raises(ValueError, match=r"Column 0 holds integers beyond 2\*\*53"):
+        TabularEncoder().fit(X)
+
+
+def test_frames_without_features_decode_to_constant_columns():
+    df = pd.DataFrame({"a": [1, 1, 1]}, index=[3, 4, 5])
+    encoder = TabularEncoder().set_output(transform="pandas").fit(df)
+    pd.testing.assert_frame_equal(encoder.inverse_transform(encoder.transform(df)), df)

@@ -299,3 +299,53 @@ def test_independent_rows_have_the_spread_that_even_ones_lack():
     expected = (p * (1 - p) / 256) ** 0.5
     assert spread["independent"] == pytest.approx(expected, rel=4 / 80**0.5)
     assert spread["sobol"] < spread["independent"]
+
+
+def test_a_seed_decides_the_codes_of_many_levels_too():
+    rng = np.random.RandomState(0)
+    df = pd.DataFrame({"w": [f"l{i % 40}" for i in range(200)], "x": rng.normal(size=200)})
+    generator = TabularGenerator(max_steps=5, hidden_units=(8,), random_state=0)
+    before = np.random.get_state()[1].copy()
+    one, other = (clone(generator).fit(df).sample(20, random_state=0) for _ in range(2))
+    pd.testing.assert_frame_equal(one, other)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+
+
+@pytest.mark.parametrize("missing", ["generate", "complete"])
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test_rows_of_no_weight_may_hold_what_no_other_does(missing, container):
+    rng = np.random.RandomState(0)
+    x = [*rng.normal(size=100).tolist(), None, 7.0]
+    df = pd.DataFrame({"x": x, "c": ["u", "v"] * 50 + ["u", "z"]})
+    weights = np.r_[np.ones(100), 0, 0]
+    if container == "polars":
+        df = pytest.importorskip("polars").DataFrame({name: df[name].to_list() for name in df})
+    generator = TabularGenerator(max_steps=5, hidden_units=(8,), missing=missing, random_state=0)
+    weighted = clone(generator).fit(df, sample_weight=weights).sample(50, random_state=0)
+    assert weighted.equals(generator.fit(df[:100]).sample(50, random_state=0))
+    assert set(weighted["c"]) == {"u", "v"}
+
+
+def test_one_weight_is_that_of_all_rows():
+    X = np.random.RandomState(0).normal(size=(60, 2))
+    generator = TabularGenerator(max_steps=5, hidden_units=(8,), random_state=0)
+    one = clone(generator).fit(X, sample_weight=1.0).sample(5, random_state=0)
+    np.testing.assert_array_equal(one, generator.fit(X).sample(5, random_state=0))
+
+
+def test_nothing_of_an_earlier_fit_is_left():
+    rng = np.random.RandomState(0)
+    generator = TabularGenerator(max_steps=5, hidden_units=(8,), random_state=0)
+    generator.fit(pd.DataFrame(rng.normal(size=(60, 2)), columns=["a", "b"]))
+    generator.fit(rng.normal(size=(60, 3)))
+    assert not hasattr(generator, "feature_names_in_")
+    generator.fit(np.ones((60, 3)))
+    assert not any(hasattr(generator, name) for name in ("net_", "n_steps_", "best_step_"))
+
+
+def test_a_missing_cell_keeps_no_constraint():
+    numbers = pd.array([1, None, 30, 40, 50] * 20, dtype="Int64")
+    df = pd.DataFrame({"n": numbers, "x": np.random.RandomState(0).normal(size=100)})
+    generator = TabularGenerator(max_steps=5, hidden_units=(8,), random_state=0).fit(df)
+    rows = generator.sample(30, random_state=0, constraints=lambda rows: rows["n"] > 20)
+    assert (rows["n"] > 20).all()

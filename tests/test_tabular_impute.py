@@ -146,6 +146,8 @@ def test_what_cannot_be_done_is_refused(fitted):
     polars = pytest.importorskip("polars")
     with pytest.raises(TypeError, match="X is a polars frame"):
         fitted.transform(polars.DataFrame({"x": [1.0]}))
+    with pytest.raises(TypeError, match="X is a polars frame"):
+        ScoreImputer().fit(polars.DataFrame({"x": [1.0, None]}))
 
 
 @parametrize_with_checks([ScoreImputer(generator=QUICK, n_draws=2, random_state=0)])
@@ -183,5 +185,5 @@ def test_means_are_near_and_draws_as_wide_as_the_conditional_law():
     low, high = np.quantile(draws, [0.05, 0.95], axis=0)
     truth = df["y"][gone].to_numpy()
     covered = ((low <= truth) & (truth <= high)).mean()
-    # Of 20 draws, the quantiles at .05 and .95 hold 0.86 of a further one.
-    assert 0.78 < covered < 0.94
+    # Of 20 normal draws, the quantiles at .05 and .95 hold 0.82 of a further one.
+    assert 0.74 < covered < 0.90

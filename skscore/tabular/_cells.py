@@ -281,7 +281,7 @@ def _from_polars(series: Any) -> Column:
     elif dtype.is_integer():
         kind, values = "number", series.fill_null(0).to_numpy()
     elif dtype.is_numeric():
-        cells = series if dtype.is_float() else series.cast(nw.Float64)
+        cells = series if dtype.is_float() else _as_doubles(series)
         kind, values = "number", cells.fill_null(np.nan).to_numpy()
         # polars tells null from NaN; both are missing, and come back as NaN if there is no null.
         blank = None if missing.any() else np.nan
@@ -295,6 +295,18 @@ def _from_polars(series: Any) -> Column:
             levels = tuple(dtype.categories)
     gone = np.asarray(missing, dtype=bool)
     return Column(name, np.asarray(values), gone, kind, dtype, levels, blank)
+
+
+def _as_doubles(series: Any) -> Any:
+    """Return decimals as doubles, if these can tell them apart."""
+    # In units of the last place.
+    largest = series.abs().max() or 0
+    if largest * 10 ** series.to_native().dtype.scale > 2**53:
+        raise ValueError(
+            f"Column {series.name!r} holds decimals such as {largest}, of more digits than double "
+            "precision tells apart; cast it to text, or to a float."
+        )
+    return series.cast(narwhals().Float64)
 
 
 def _polars_ticks(dtype: Any) -> np.dtype:

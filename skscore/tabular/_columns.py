@@ -183,8 +183,8 @@ class NumberCodec(Codec):
             if self.options.handle_unknown == "error":
                 raise ValueError(
                     f"{self.where} had only missing cells in fit, and now has {(~missing).sum()} "
-                    "given; fit on rows with some given, or use handle_unknown='map' to take them "
-                    "for missing."
+                    "given; fit on rows with some given, or take them for missing by "
+                    "TabularEncoder(handle_unknown='map')."
                 )
             missing = np.ones(len(x), dtype=bool)
         lower, upper = np.zeros((len(x), self.n_features)), np.ones((len(x), self.n_features))
@@ -309,7 +309,7 @@ class TimeCodec(NumberCodec):
 def unknown_levels(where: str, cells: Array) -> ValueError:
     """Return the error for cells that fit has not seen."""
     return ValueError(
-        f"{where} holds {show_some(cells)}, not seen in fit; fit on rows that have it, or use "
-        "handle_unknown='map' to take it for missing, or for the most frequent level where no cell "
-        "was missing."
+        f"{where} holds {show_some(cells)}, not seen in fit; fit on rows that have it. "
+        "TabularEncoder(handle_unknown='map') takes it for missing, or for the most frequent level "
+        "where no cell was missing."
     )

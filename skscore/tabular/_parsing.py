@@ -119,7 +119,7 @@ def _numbers_of_objects(values: Array, given: Array, where: str) -> Array:
                 "it, or name the column in categorical= at fit."
             )
     whole = len(cells) > 0 and all(isinstance(cell, Integral | np.bool_) for cell in cells)
-    if whole and any(abs(int(cell)) > EXACT for cell in cells):
+    if any(isinstance(cell, Integral) and abs(int(cell)) > EXACT for cell in cells):
         raise _too_large(where)
     parsed = np.zeros(len(values), dtype=np.int64 if whole else np.float64)
     parsed[given] = [int(cell) if whole else float(cell) for cell in cells]

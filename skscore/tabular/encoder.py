@@ -346,6 +346,8 @@ class TabularEncoder(MixedInput, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         index = Z.index if frame_kind(Z) == "pandas" else None
         # Constant columns have no features; rows without any can still be counted.
+        if index is not None and not Z.shape[1]:
+            Z = np.zeros(Z.shape)
         Z = check_array(
             Z, dtype=np.float64, ensure_min_samples=0, ensure_min_features=0, input_name="Z"
         )

@@ -17,13 +17,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
+from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
     validate_parameter_constraints,
 )
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from skscore._log_densities import mean_and_error
 from skscore._validation import (
@@ -45,6 +45,8 @@ from skscore.tabular.encoder import TabularEncoder
 __all__ = ["TabularGenerator"]
 
 _MAX_ROUNDS = 50
+# What a fit may leave behind that the next does not set.
+_OF_A_FIT = "net_", "n_steps_", "best_step_", "validation_curve_", "feature_names_in_"
 
 
 class TabularGenerator(MixedInput, BaseEstimator):
@@ -128,6 +130,11 @@ class TabularGenerator(MixedInput, BaseEstimator):
         Step and loss of each validation, on rows held out, or on rows trained on where none are.
     copy_rate_ : float
         Share of copies among what the kept weights generate; NaN where that is not looked at.
+    log_density_std_ : float
+        Standard error that random probes brought into the last `score_samples`, root mean square
+        over rows.
+    held_out_nll_std_ : float
+        Standard error of the last `held_out_nll`.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -173,7 +180,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
         "numeric": ["array-like", None],
         "datetime": ["array-like", None],
         "tails": [StrOptions({"clip", "pareto"})],
-        "max_stored_values": [Interval(Integral, 2, None, closed="left")],
+        "max_stored_values": [Interval(Integral, 4, None, closed="left")],
         "hidden_units": [StrOptions({"auto"}), "array-like"],
         "max_steps": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -261,14 +268,21 @@ class TabularGenerator(MixedInput, BaseEstimator):
             datetime=self.datetime,
             tails=self.tails,
             max_stored_values=self.max_stored_values,
+            random_state=seed,
         ).fit(X, sample_weight=sample_weight)
+        for name in _OF_A_FIT:
+            self.__dict__.pop(name, None)
         self.n_features_in_ = self.encoder_.n_features_in_
         if hasattr(self.encoder_, "feature_names_in_"):
             self.feature_names_in_ = self.encoder_.feature_names_in_
         self.copy_rate_ = np.nan
-        self.__dict__.pop("net_", None)
         if not self.encoder_.n_features_out_:
             return self
+        if sample_weight is not None:
+            weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+            # The encoder has not seen the others, and may not know their levels.
+            counted = np.flatnonzero(weights > 0)
+            X, sample_weight = _safe_indexing(X, counted), weights[counted]
         asked = {name: getattr(self, name) for name in TrainingOptions._fields}
         training = TableTraining.of_table(
             X,
@@ -477,7 +491,10 @@ def _kept(rows: Any, checks: Sequence[Callable[[Any], Any]]) -> Array:
     """Return which rows keep all constraints."""
     kept = np.ones(len(rows), dtype=bool)
     for check in checks:
-        answer = np.asarray(check(rows), dtype=bool)
+        found = check(rows)
+        if hasattr(found, "fillna"):
+            found = found.fillna(value=False)  # a missing cell keeps no constraint
+        answer = np.asarray(found, dtype=bool)
         if answer.shape != kept.shape:
             raise ValueError(
                 f"A constraint returned the shape {answer.shape} for {len(rows)} rows; it has to "

@@ -42,8 +42,8 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         best where their number is a power of 2, so that their mean is nearer to that of the law
         than that of independent draws.
     generator : TabularGenerator or None, default=None
-        What is fitted, as a clone with ``missing="complete"`` and ``initial_noise="independent"``,
-        since Rubin's rules take imputations to be. None is
+        What is fitted, as a clone with ``missing="complete"``, and ``initial_noise="independent"``
+        since Rubin's rules take imputations to be independent. None is
         ``TabularGenerator(early_stopping="loss")``: trained on until samples are best, draws of a
         cell lie too near to each other.
     random_state : int, RandomState or None, default=None
@@ -113,8 +113,11 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         ------
         ValueError
             If a parameter or the table is out of its range; see `TabularGenerator.fit`.
+        TypeError
+            If X is a frame of another library than pandas.
         """
         self._validate_params()
+        _check_kind(X)
         if self.generator is None:
             generator = TabularGenerator(early_stopping="loss")
         else:
@@ -190,16 +193,21 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
     def _read(self, X: Any) -> tuple[Any, Array]:
         """Return the table and which of its cells are missing."""
         check_is_fitted(self)
-        kind = frame_kind(X)
-        if kind not in (None, "pandas"):
-            raise TypeError(
-                f"X is a {kind} frame; give a pandas data frame or an array to fill its cells."
-            )
-        if kind is None:
+        if _check_kind(X) is None:
             table = validate_data(self, X, reset=False, dtype=None, ensure_all_finite=False)
         else:
             table = validate_data(self, X, reset=False, skip_check_array=True)
         return table, missing_cells(table)
+
+
+def _check_kind(X: Any) -> str | None:
+    """Return which library a frame is of, None for an array, if its cells can be filled."""
+    kind = frame_kind(X)
+    if kind not in (None, "pandas"):
+        raise TypeError(
+            f"X is a {kind} frame; give a pandas data frame or an array to fill its cells."
+        )
+    return kind
 
 
 def _draws(

@@ -108,13 +108,21 @@ class ScoreOverSampler(BaseEstimator):
         ValueError
             If a parameter is out of its range, y has one class or is continuous, or a class is to
             have fewer rows than it has.
+        TypeError
+            If X is a frame of another library than pandas.
+        ImportError
+            If pandas is not installed, which arrays need, too.
         """
         self._validate_params()
         kind = frame_kind(X)
         if kind not in (None, "pandas"):
             raise TypeError(f"X is a {kind} frame; give a pandas data frame or an array.")
-        import pandas as pd
-
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                "ScoreOverSampler needs pandas; install it, or skscore[tabular]."
+            ) from error
         check_consistent_length(X, y)
         labels = column_or_1d(y)
         check_classification_targets(labels)
