@@ -5,8 +5,8 @@ within all levels, S, as if q more rows had been seen of it, q being the number 
 
     C_k = (n_k S_k + q S)/(n_k + q)
 
-S itself is drawn to its diagonal, as far as Ledoit & Wolf find, or as much less or more as rows held
-out are likeliest by: the squared error that the former make least hardly sees the directions in
+S itself is drawn to its diagonal, as far as Ledoit & Wolf find, or as much less or more as rows
+held out are likeliest by: the squared error that the former make least hardly sees directions in
 which numbers vary little. Levels of few rows have the mean and the covariance of all. Where cells
 are absent, sums over rows are those of the cells that are there, first, and then by turns of rows
 completed by the law of their level (:mod:`skscore._incomplete`), until nothing changes. Of so many
