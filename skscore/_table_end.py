@@ -5,13 +5,19 @@ With D the denoised, A = ∂D/∂x and a law that is nearly N(m, Σ) as far as t
 
     m + √A (x - m) = x - (I + √A)⁻¹ (x - D)
 
-The mean D itself, m + A (x - m), would be too near to m in directions in which the law is narrow:
-by √2 in those as wide as the noise. So columns that nearly say each other would do so more than in
-the data. (I + √A)⁻¹ v, with v = x - D, is taken from the products of A with v and with what of
-these is across it, as differences of two denoised (Lanczos; Druskin & Knizhnerman, "Two polynomial
-methods of calculating functions of symmetric matrices", USSR Comput. Math. Math. Phys. 1989).
+D itself, m + A (x - m), is too near to m in directions in which the law is narrow: by √2 in those
+as wide as the noise. So columns that nearly say each other would do so more than in the data.
 
-Of categories, and of cells that are given, D is returned.
+The denoised of a table is D₀, that of what the network starts from, and what the network adds. D₀
+is led to the end of its flow; what is added is taken as it is at σ, since its slope is that of a
+function which is learnt, and smoother than the one that would be right:
+
+    x - (I + √A₀)⁻¹ (x - D₀) + (D - D₀)
+
+(I + √A₀)⁻¹ v, with v = x - D₀, is taken from the products of A₀ with v and with what of these is
+across it, as differences of two D₀ (Lanczos; Druskin & Knizhnerman, "Two polynomial methods of
+calculating functions of symmetric matrices", USSR Comput. Math. Math. Phys. 1989). Of categories,
+and of cells that are given, D is returned.
 """
 
 import torch
@@ -34,23 +40,26 @@ def without_noise(
 
     States of cells (n, n_columns) say which are given.
     """
-    open_numbers = torch.zeros_like(x[0], dtype=torch.bool)
-    open_numbers[module.numeric] = True
-    open_numbers = open_numbers.expand(len(x), -1)
+    numbers = module.numeric
+    if not len(numbers):
+        return D
+    z = x[:, numbers]
+    is_open = torch.ones_like(z, dtype=torch.bool)
     if state is not None:
-        open_numbers = open_numbers & (state[:, module.column] != GIVEN)
+        is_open = state[:, module.column[numbers]] != GIVEN
     sigma = torch.full_like(x[:, :1], sigma_min)
     h = _STEP * sigma_min
 
-    def product(q: Tensor) -> Tensor:
-        return open_numbers * (D - module.denoise(x - h * q, sigma, state)) / h
+    def of_base(z: Tensor) -> Tensor:
+        return module.numbers_of_base(x.index_copy(1, numbers, z), sigma, state)
 
-    v = open_numbers * (x - D)
+    D_0 = of_base(z)
+    v = is_open * (z - D_0)
     length = v.norm(dim=1, keepdim=True)
     basis = [v / length.clamp(min=_TINY)]
     T = x.new_zeros(len(x), _N_VECTORS, _N_VECTORS)
     for k in range(_N_VECTORS):
-        rest = product(basis[k])
+        rest = is_open * (D_0 - of_base(z - h * basis[k])) / h
         for j, q in enumerate(basis):
             T[:, j, k] = (rest * q).sum(1)
             rest = rest - T[:, j, k, None] * q
@@ -61,4 +70,4 @@ def without_noise(
     a, U = torch.linalg.eigh((T + T.mT) / 2)
     shares = torch.einsum("njk,nk,nk->nj", U, 1 / (1 + a.clamp(0, 1).sqrt()), U[:, 0])
     step = length * torch.einsum("nj,jnd->nd", shares, torch.stack(basis))
-    return torch.where(open_numbers, x - step, D)
+    return D.index_add(1, numbers, is_open * (z - step - D_0))

@@ -249,6 +249,12 @@ class TableScore(nn.Module):
             log_p[:, self.base_levels] += log_f
         return numbers + sigma / spread * F[:, :n_numeric], self._normalised(log_p)
 
+    def numbers_of_base(self, x: Tensor, sigma: Tensor, state: Tensor | None = None) -> Tensor:
+        """Return the means (n, n_numeric) that the network starts from."""
+        if self.base is None:
+            return x[:, self.numeric] / (1 + sigma.square())
+        return self._of_base(self.base, x, sigma, state)[0]
+
     def _of_base(
         self, base: LocationModel, x: Tensor, sigma: Tensor, state: Tensor | None
     ) -> tuple[Tensor, Tensor]:

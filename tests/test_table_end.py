@@ -22,9 +22,11 @@ class ExactScore:
         self.covariance = torch.as_tensor(covariance)
         self.numeric = self.column = torch.arange(d)
 
-    def denoise(self, x, sigma, state):
+    def numbers_of_base(self, x, sigma, state):
         blurred = self.covariance + sigma[0].square() * torch.eye(len(self.m))
         return self.m + (x - self.m) @ torch.linalg.solve(blurred, self.covariance)
+
+    denoise = numbers_of_base
 
     def rows(self, n):
         """Return rows at the smallest noise level, and what the flow makes of them."""
@@ -62,7 +64,10 @@ def test_directions_of_many_widths_keep_them_nearly(seed):
     x, expected = network.rows(2000)
     ends = end(network, x)
     D = network.denoise(x, torch.full_like(x[:, :1], SIGMA), None)
-    ratios = [(((rows - network.m) @ axes).std(0) / torch.tensor(widths)) for rows in (ends, D)]
+    ratios = [
+        (((rows - network.m) @ torch.tensor(axes)).std(0) / torch.tensor(widths))
+        for rows in (ends, D)
+    ]
     assert ratios[1].min() < 0.25
     assert (ratios[0] - 1).abs().max() < 0.5
     assert (ends - expected).norm() < 0.3 * (D - expected).norm()
@@ -72,6 +77,14 @@ def test_what_is_certain_ends_there():
     network = ExactScore(np.ones((2, 2)))
     x, expected = network.rows(100)
     torch.testing.assert_close(end(network, x), expected, rtol=0, atol=1e-6)
+
+
+def test_what_is_added_to_the_base_is_taken_as_it_is():
+    network = ExactScore(np.array([[1.0, 0.99], [0.99, 1.0]]))
+    x, expected = network.rows(100)
+    D = network.denoise(x, torch.full_like(x[:, :1], SIGMA), None)
+    ends = without_noise(network, x, D + x.sin(), SIGMA)
+    torch.testing.assert_close(ends, expected + x.sin(), rtol=0, atol=1e-8)
 
 
 def test_a_row_does_not_depend_on_the_others():
@@ -102,9 +115,8 @@ def test_categories_and_given_numbers_stay_as_they_are_denoised():
     assert moved[:, 3].all()
     # Given a, c has the variance 1 - .99², but for what the given one is allowed to be off.
     a = (1 - 0.99**2) / (1 - 0.99**2 + SIGMA**2)
-    mean = (D[:25, 3] - a * x[:25, 3]) / (1 - a)
-    expected = mean + a**0.5 * (x[:25, 3] - mean)
-    torch.testing.assert_close(ends[:25, 3], expected, rtol=0, atol=0.02)
+    added = (a**0.5 - a) * (x[:25, 3] - 0.99 * x[:25, 0])
+    torch.testing.assert_close((ends - D)[:25, 3], added, rtol=0, atol=0.02)
 
 
 @pytest.mark.parametrize("r", [0.9, 0.99])
