@@ -21,6 +21,8 @@ def given_rows(
     random_state: np.random.RandomState,
 ) -> Given | None:
     """Return the given cells of the rows that are to be drawn, or None if there are none."""
+    if isinstance(conditions, Mapping) and not conditions:
+        conditions = None
     if balance is not None:
         if conditions is not None:
             raise ValueError(
@@ -35,17 +37,38 @@ def given_rows(
         return None
     elif isinstance(conditions, Mapping):
         n = check_n_samples(1 if n_samples is None else n_samples)
-        conditions = {label: [value] * n for label, value in conditions.items()}
+        conditions = {
+            label: [_one_value(encoder, label, value)] * n for label, value in conditions.items()
+        }
         n_samples = None
-    given = given_cells(
-        encoder.inverse_transform(np.zeros((1, encoder.n_features_out_))), conditions
-    )
+    given = given_cells(_filler(encoder), conditions)
     if n_samples is not None and n_samples != len(given):
         raise ValueError(
             f"n_samples={n_samples} was given beside conditions of {len(given)} rows, of which "
             "each is drawn once; leave it out."
         )
     return given
+
+
+def _filler(encoder: TabularEncoder) -> Any:
+    """Return one row like those of fit."""
+    return encoder.inverse_transform(np.zeros((1, encoder.n_features_out_)))
+
+
+def _one_value(encoder: TabularEncoder, label: Hashable, value: Any) -> Any:
+    """Return the value of a dict, if it is no collection."""
+    is_several = isinstance(value, list | set | range | Mapping) or getattr(value, "shape", None)
+    if isinstance(value, tuple):
+        # In a column of tuples they are levels.
+        columns, _ = read_columns(_filler(encoder))
+        is_several = not any(c.name == label and isinstance(c.values[0], tuple) for c in columns)
+    if is_several:
+        raise ValueError(
+            f"conditions have several values ({type(value).__name__}) in the column {label!r}; a "
+            "dict holds one value for each column, the same in all rows, and a data frame or an "
+            "array holds several rows."
+        )
+    return value.item() if isinstance(value, np.ndarray) else value
 
 
 def _levels(encoder: TabularEncoder, label: Hashable) -> list[Any]:

@@ -34,6 +34,7 @@ from skscore._validation import (
     check_weights,
     draw_seed,
 )
+from skscore.tabular._cells import frame_kind
 from skscore.tabular._conditions import given_rows
 from skscore.tabular._density import TableDensity
 from skscore.tabular._drawing import SIGMA_MAX, SIGMA_MIN, draw_rows
@@ -282,7 +283,8 @@ class TabularGenerator(MixedInput, BaseEstimator):
             weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
             # The encoder has not seen the others, and may not know their levels.
             counted = np.flatnonzero(weights > 0)
-            X, sample_weight = _safe_indexing(X, counted), weights[counted]
+            rows = X if isinstance(X, list) or frame_kind(X) else np.asarray(X)
+            X, sample_weight = _safe_indexing(rows, counted), weights[counted]
         asked = {name: getattr(self, name) for name in TrainingOptions._fields}
         training = TableTraining.of_table(
             X,
