@@ -5,7 +5,6 @@ the encoder decodes from zeros, and which of them were given is kept beside.
 """
 
 import math
-import warnings
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -161,8 +160,7 @@ def _as_dtype(cells: Any, dtype: Any, label: Hashable) -> Any:
     kind = getattr(dtype, "kind", "O")
     try:
         # NumPy warns of what is refused below.
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with np.errstate(all="ignore"):
             cast = cells.astype(dtype)
             holds = all(_is_same(a, b, kind) for a, b in zip(cast, cells, strict=True))
     except _CANNOT_CAST:
