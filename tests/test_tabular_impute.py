@@ -5,6 +5,7 @@ from copy import copy
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -109,15 +110,16 @@ def test_medians_of_arrays_whole_numbers_and_dates():
         pd.DataFrame({"day": [day], "n": pd.Series([n], dtype="Int64"), "x": [x]})
         for day, n, x in zip(days, (0, 1, 9), (0.0, 1.0, 9.0), strict=True)
     ]
-    median, mean = (_pooled(draws, average) for average in (np.median, np.mean))
+    numeric = {"day", "n", "x"}
+    median, mean = (_pooled(draws, average, numeric) for average in (np.median, np.mean))
     assert median["day"][0] == mean["day"][0] == days[1]
     assert (median["n"][0], mean["n"][0]) == (1, 3)
     assert (median["x"][0], mean["x"][0]) == (1.0, 10 / 3)
     assert median.dtypes.equals(draws[0].dtypes)
     arrays = [frame[["x"]].to_numpy() for frame in draws]
-    assert _pooled(arrays, np.median) == 1.0
+    assert _pooled(arrays, np.median, {0, 1}) == 1.0
     mixed = [np.array([[x, "a"]], dtype=object) for x in (0.0, 1.0, 9.0)]
-    assert _pooled(mixed, np.median).tolist() == [[1.0, "a"]]
+    assert _pooled(mixed, np.median, {0}).tolist() == [[1.0, "a"]]
 
 
 def test_arrays_and_pipelines():
@@ -167,6 +169,89 @@ def test_draws_of_a_mean_are_spread_evenly():
     assert np.std(even, axis=0).mean() < 0.6 * np.std(independent, axis=0).mean()
     error = np.std(independent) / 20**0.5
     assert np.mean(even) == pytest.approx(np.mean(independent), abs=4 * error)
+
+
+def test_labels_are_never_averaged():
+    rng = np.random.RandomState(0)
+    df = pd.DataFrame({"x": rng.normal(size=120), "code": rng.choice([1.0, 5.0, 9.0], 120)})
+    df.loc[:20, "code"] = np.nan
+    for X, label in ((df, "code"), (df.to_numpy(), 1)):
+        imputer = ScoreImputer(
+            generator=clone(QUICK).set_params(categorical=[label]), n_draws=8, random_state=0
+        )
+        filled = np.asarray(imputer.fit(X).transform(X))
+        assert set(filled[:, 1]) == {1.0, 5.0, 9.0}
+
+
+@pytest.mark.parametrize("levels", [[True, False], [1, 2, "a"]])
+def test_labels_of_object_arrays_are_never_averaged(levels):
+    X = np.empty((120, 2), dtype=object)
+    X[:, 0] = np.random.RandomState(0).normal(size=120)
+    X[:, 1] = [levels[i % len(levels)] for i in range(120)]
+    X[:6, 1] = None
+    imputer = ScoreImputer(generator=QUICK, n_draws=8, random_state=0).fit(X)
+    for seed in range(5):
+        filled = imputer.set_params(random_state=seed).transform(X[:6])[:, 1]
+        assert all(any(cell is level for level in levels) for cell in filled)
+
+
+def test_numbers_among_objects_are_averaged_whatever_holds_them():
+    rng = np.random.RandomState(0)
+    X = np.empty((120, 2), dtype=object)
+    X[:, 0], X[:, 1] = [np.int64(v) for v in rng.randint(0, 1000, 120)], rng.normal(size=120)
+    X[:60, 0] = None
+    for table, column in (
+        (X, lambda filled: filled[:, 0]),
+        (pd.DataFrame(X, columns=["k", "x"]), lambda filled: filled["k"].to_numpy()),
+    ):
+        numeric = [0] if table is X else ["k"]
+        generator = clone(QUICK).set_params(numeric=numeric)
+        imputer = ScoreImputer(generator=generator, random_state=0).fit(table)
+        draws = np.stack([column(t)[:60] for t in imputer.sample_imputations(table, 5)])
+        assert np.std(column(imputer.transform(table))[:60]) < 0.5 * np.std(draws.astype(float))
+
+
+def test_dates_of_arrays_are_averaged():
+    X = np.random.RandomState(0).randint(0, 1000, (120, 2)).astype("M8[D]")
+    X[:40, 1] = np.datetime64("NaT")
+    imputer = ScoreImputer(generator=QUICK, random_state=0).fit(X)
+    filled = imputer.transform(X)
+    assert filled.dtype == X.dtype
+    days = filled[:40, 1].astype(int)
+    assert 0 <= days.min() <= days.max() < 1000
+    assert days.std() < 0.5 * X[40:, 1].astype(int).std()
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "dtype"),
+    [
+        ("s", [np.nan] * 4, None),
+        ("s", pd.Categorical(["a", None, "b", "b"]), None),
+        ("d", [np.nan] * 4, None),
+        ("c", pd.Categorical([None, "a", "a", None]), None),
+        ("x", np.array([1, np.nan, 3, 4], dtype=np.float32), np.float64),
+        ("x", pd.array([1, None, 3, 4], dtype="Int64"), np.float64),
+        ("k", [1.0, np.nan, 3.0, 4.0], np.float64),
+    ],
+)
+def test_columns_may_come_in_another_dtype(name, cells, dtype):
+    rng = np.random.RandomState(0)
+    df = pd.DataFrame({"x": rng.normal(size=120), "k": rng.randint(0, 99, 120)})
+    df["s"] = rng.choice(list("abc"), 120)
+    df["c"] = pd.Categorical(df["s"])
+    df["d"] = pd.Timestamp("2024") + pd.to_timedelta(df["k"], unit="D")
+    imputer = ScoreImputer(generator=QUICK, n_draws=2, random_state=0).fit(df)
+    given = df.iloc[:4].assign(**{name: cells})
+    filled = imputer.transform(given)
+    assert filled[name].notna().all()
+    assert filled[name].dtype == (df[name].dtype if dtype is None else dtype)
+    known = given[name].notna()
+    assert filled[name][known].tolist() == given[name][known].tolist()
+
+
+def test_a_table_without_holes_is_copied(fitted):
+    df = table()
+    assert fitted.transform(df) is not df
 
 
 @pytest.mark.slow

@@ -108,3 +108,33 @@ def test_rows_of_a_rare_class_are_like_those_of_it():
     # The class was seen in 100 rows: the mean is known to .1 and the deviation to .07.
     np.testing.assert_allclose(added.mean(axis=0), 3, atol=0.5)
     np.testing.assert_allclose(added.std(axis=0), 1, atol=0.35)
+
+
+def test_numbers_among_objects_and_in_lists_stay_numbers():
+    rng = np.random.RandomState(0)
+    y = np.repeat([0, 1], [80, 20])
+    rows = [[float(x), label] for x, label in zip(rng.normal(size=100), "ab" * 50, strict=True)]
+    array = np.array(rows, dtype=object)
+    sampler = ScoreOverSampler(generator=QUICK, random_state=0)
+    for X in (rows, array):
+        new = sampler.fit_resample(X, y)[0][100:]
+        assert all(isinstance(x, float) for x in new[:, 0])
+        assert set(new[:, 1]) <= {"a", "b"}
+        # Levels would be values of the training rows.
+        assert np.isin(new[:, 0].astype(float), array[:, 0].astype(float)).mean() < 0.5
+
+
+def test_a_target_in_a_frame_comes_back_in_one():
+    X = np.random.RandomState(0).normal(size=(50, 2))
+    y = pd.DataFrame({"t": np.repeat([0, 1], [40, 10])})
+    _, found = ScoreOverSampler(generator=QUICK, random_state=0).fit_resample(X, y)
+    assert found.columns.tolist() == ["t"]
+    assert found.dtypes.tolist() == y.dtypes.tolist()
+    assert found["t"].value_counts().tolist() == [40, 40]
+
+
+def test_rows_have_to_be_a_dense_table():
+    sparse = pytest.importorskip("scipy.sparse")
+    for X, message in ((sparse.eye(50).tocsr(), "dense data is required"), (np.ones(50), "2D")):
+        with pytest.raises((TypeError, ValueError), match=message):
+            ScoreOverSampler(generator=QUICK).fit_resample(X, np.repeat([0, 1], [40, 10]))

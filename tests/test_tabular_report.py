@@ -410,3 +410,24 @@ def test_what_is_not_installed_is_named(report, package, call, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match="POT" if package == "ot" else package):
         call(report)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.1 + 0.2, 0.3],
+        2**60 + np.arange(4),
+        [10**17],
+        np.array(["9999-12-31", "2024-01-01", "2024-03-01"], dtype="M8[s]"),
+        np.array(["0001-01-01", "2024-01-01"], dtype="M8[s]"),
+    ],
+    ids=["last bits", "large integers", "one large integer", "open end", "first day"],
+)
+def test_columns_at_the_ends_of_what_is_drawn(values):
+    rng = np.random.RandomState(0)
+    df = pd.DataFrame({"v": rng.choice(np.asarray(values), 60), "x": rng.normal(size=60)})
+    report = SyntheticDataReport.from_tables(df, df, random_state=0)
+    assert "column_shapes" in report.to_frame().index
+    marginals = report.marginals
+    assert marginals[marginals["column"] == "v"]["real"].sum() == pytest.approx(1)
+    assert "<img" in report.to_html()

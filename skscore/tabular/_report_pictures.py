@@ -33,6 +33,8 @@ _IQRS = 10
 # A positive column is drawn on a logarithmic axis if its range exceeds its median so many times.
 _SKEWED = 20
 _REAL, _SYNTHETIC = "#7f8c99", "#d55e00"
+# What matplotlib draws: the years 1 to 9999, in days since 1970.
+_DAYS = -719_162.0, 2_932_895.0
 _SECONDS_A_DAY = 86400.0
 _LABELS_UP_TO = 30
 
@@ -71,15 +73,20 @@ def _edges(cells: Array, *, is_number: bool) -> Array:
     if not len(cells):
         return np.array([0.0, 1.0])
     values = np.unique(cells)
-    if (values == np.rint(values)).all() and np.ptp(values) <= 2 * _N_BINS:
+    are_halves_told = np.abs(values).max() < 2.0**52
+    if are_halves_told and (values == np.rint(values)).all() and np.ptp(values) <= 2 * _N_BINS:
         return np.arange(values[0] - 0.5, values[-1] + 1)
     low, q1, middle, q3, high = np.quantile(cells, [_RANGE[0], 0.25, 0.5, 0.75, _RANGE[1]])
     if is_number and values[0] > 0 and high > _SKEWED * middle:
         return np.geomspace(low, high, _N_BINS + 1)
     if q3 > q1:
         low, high = max(low, q1 - _IQRS * (q3 - q1)), min(high, q3 + _IQRS * (q3 - q1))
-    edges: Array = np.histogram_bin_edges(cells, _N_BINS, (low, high))
-    return edges
+    # Halves, since the range itself may be more than the largest double.
+    edges: Array = np.unique(np.linspace(low / 2, high / 2, _N_BINS + 1) * 2)
+    if len(edges) > 1:
+        return edges
+    width = max(0.5, 4 * np.spacing(abs(low)))
+    return np.array([low - width, low + width])
 
 
 def _level_shares(levels: list[Any], a: Array, b: Array) -> tuple[list[str], list[Array]]:
@@ -151,6 +158,7 @@ def _steps(ax: Any, rows: Any, *, is_date: bool) -> None:
         from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
         edges = edges / _SECONDS_A_DAY
+        ax.set_xlim(*np.clip(edges[[0, -1]], *_DAYS))
         locator = AutoDateLocator(minticks=3)
         ax.xaxis.set_major_locator(locator)
         ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))

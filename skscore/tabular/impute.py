@@ -154,11 +154,14 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         table, gone = self._read(X)
         rows: Array = np.asarray(gone.any(axis=1))
         if not rows.any():
-            return table
+            return table.copy()
         even = copy(self.generator_).set_params(initial_noise="sobol")
         draws = _draws(even, table, rows, self.n_draws, self.random_state)
         average = np.mean if self.strategy == "mean" else np.median
-        return _filled(table, gone, rows, _pooled(draws, average))
+        numeric = {
+            g.column for g in self.generator_.encoder_.feature_groups_ if g.kind == "numeric"
+        }
+        return _filled(table, gone, rows, _pooled(draws, average, numeric))
 
     def sample_imputations(self, X: Any, m: int = 5, random_state: RandomState = None) -> list[Any]:
         """Return several tables whose missing cells are filled by independent draws.
@@ -226,34 +229,53 @@ def _draws(
     return [drawn.iloc[k::m].reset_index(drop=True) for k in range(m)]
 
 
-def _pooled(draws: list[Any], average: Callable[..., Any]) -> Any:
-    """Return the average of numbers and dates, and the commonest of labels."""
+def _pooled(draws: list[Any], average: Callable[..., Any], numeric: set[Any]) -> Any:
+    """Return the average of numbers and dates, and the commonest of labels.
+
+    What encoded columns are says which they are; ``numeric`` are the labels of numbers and dates.
+    """
     if isinstance(draws[0], np.ndarray):
         stacked = np.stack(draws)
-        if stacked.dtype != object:
-            return average(stacked, axis=0)
         columns = [
-            average(stacked[:, :, j].astype(float), axis=0)
-            if all(isinstance(cell, int | float) for cell in stacked[0, :, j])
-            else np.array([_commonest(list(cells)) for cells in stacked[:, :, j].T], dtype=object)
+            _of_cells(stacked[:, :, j], average if j in numeric else None)
             for j in range(stacked.shape[2])
         ]
-        return np.stack([column.astype(object) for column in columns], axis=1)
+        return np.stack([column.astype(stacked.dtype) for column in columns], axis=1)
     pooled = draws[0].copy()
-    for j, dtype in enumerate(pooled.dtypes):
+    for j, (name, dtype) in enumerate(zip(pooled.columns, pooled.dtypes, strict=True)):
         column = [drawn.iloc[:, j] for drawn in draws]
         if dtype.kind in "iuf":
-            middle = average([cells.to_numpy(dtype=float) for cells in column], axis=0)
-            found = np.rint(middle) if dtype.kind in "iu" else middle
+            cells = np.stack([own.to_numpy(dtype=float) for own in column])
         elif dtype.kind in "mM":
-            counts = np.stack([cells.astype("int64").to_numpy() for cells in column])
-            origin = counts.min(axis=0)
-            found = origin + np.rint(average(counts - origin, axis=0)).astype(np.int64)
+            cells = np.stack([own.astype("int64").to_numpy() for own in column])
         else:
-            found = [_commonest(list(cells)) for cells in zip(*column, strict=True)]
-        series = type(pooled.iloc[:, j])(found, index=pooled.index, name=pooled.columns[j])
+            cells = np.stack([own.to_numpy(dtype=object) for own in column])
+        is_number = name in numeric and not hasattr(dtype, "categories")
+        found = _of_cells(cells, average if is_number else None)
+        found = np.rint(found) if dtype.kind in "iu" else found
+        series = type(pooled.iloc[:, j])(found, index=pooled.index, name=name)
         pooled.isetitem(j, series.astype(dtype))
     return pooled
+
+
+def _of_cells(cells: Array, average: Callable[..., Any] | None) -> Array:
+    """Return the average of the draws of each cell (m, n), or the commonest where there is none."""
+    if average is not None and cells.dtype.kind in "miM":
+        # Dates that are averaged by their ticks lose none to double precision.
+        ticks = cells.astype(np.int64)
+        origin = ticks.min(axis=0)
+        middle = origin + np.rint(average(ticks - origin, axis=0)).astype(np.int64)
+        return middle.astype(cells.dtype)
+    if average is not None:
+        try:
+            found: Array = average(cells.astype(float), axis=0)
+        except (TypeError, ValueError):  # dates as text, or levels in order
+            return _of_cells(cells, None)
+        return found
+    commonest = [_commonest(own.tolist()) for own in cells.T]
+    made = np.empty(len(commonest), dtype=object)
+    made[:] = commonest
+    return made if cells.dtype == object else made.astype(cells.dtype)
 
 
 def _commonest(cells: list[Any]) -> Any:
@@ -274,7 +296,18 @@ def _filled(table: Any, gone: Array, rows: Array, drawn: Any) -> Any:
     for j in range(table.shape[1]):
         if gone[:, j].any():
             cells = drawn.iloc[:, j].set_axis(table.index[rows])
-            column = table.iloc[:, j].copy()
-            column[gone[:, j]] = cells[gone[rows, j]]
-            filled.isetitem(j, column)
+            filled.isetitem(j, _with_cells(table.iloc[:, j], cells, gone[:, j], rows))
     return filled
+
+
+def _with_cells(column: Any, cells: Any, gone: Array, rows: Array) -> Any:
+    """Return a column with its missing cells taken from completed rows, which have those of fit."""
+    ours, theirs = column.dtype, cells.dtype
+    if ours == theirs:
+        made, dtype = column.copy(), None
+    elif all(isinstance(own, np.dtype) and own.kind in "iuf" for own in (ours, theirs)):
+        made, dtype = column.astype(np.result_type(ours, theirs)), None
+    else:
+        made, dtype, cells = column.astype(object), theirs, cells.astype(object)
+    made[gone] = cells[gone[rows]]
+    return made if dtype is None else made.astype(dtype)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, column_or_1d
@@ -127,7 +127,9 @@ class ScoreOverSampler(BaseEstimator):
         labels = column_or_1d(y)
         check_classification_targets(labels)
         wanted = self._wanted(labels)
-        features = X if kind == "pandas" else pd.DataFrame(np.asarray(X))
+        if kind is None:
+            X = _rows(X)
+        features = X if kind == "pandas" else pd.DataFrame(X).infer_objects()
         self.n_features_in_ = features.shape[1]
         target = "class"
         while target in features.columns:
@@ -154,8 +156,10 @@ class ScoreOverSampler(BaseEstimator):
         if kind == "pandas":
             X_new = pd.concat([X, rows], ignore_index=True).astype(X.dtypes)
         else:
-            X_new = np.concatenate([np.asarray(X), rows.to_numpy(dtype=np.asarray(X).dtype)])
+            X_new = np.concatenate([X, rows.to_numpy(dtype=X.dtype)])
         y_new = np.concatenate([labels, np.array(added, dtype=labels.dtype)])
+        if hasattr(y, "columns"):
+            return X_new, pd.DataFrame({y.columns[0]: y_new}).astype(y.dtypes)
         if hasattr(y, "iloc"):
             return X_new, pd.Series(y_new, name=y.name).astype(y.dtype)
         return X_new, y_new
@@ -200,3 +204,11 @@ class ScoreOverSampler(BaseEstimator):
                 "there are; rows are added, not taken away."
             )
         return {label: after[label] - n for label, n in counts.items()}
+
+
+def _rows(X: Any) -> Array:
+    """Return rows as an array, of which NumPy makes text where a list has numbers beside it."""
+    if not hasattr(X, "dtype") and np.asarray(X).dtype.kind in "US":
+        X = np.asarray(X, dtype=object)
+    rows: Array = check_array(X, dtype=None, ensure_all_finite=False)
+    return rows
