@@ -17,7 +17,8 @@ function which is learnt, and smoother than the one that would be right:
 (I + √A₀)⁻¹ v, with v = x - D₀, is taken from the products of A₀ with v and with what of these is
 across it, as differences of two D₀ (Lanczos; Druskin & Knizhnerman, "Two polynomial methods of
 calculating functions of symmetric matrices", USSR Comput. Math. Math. Phys. 1989). Of categories,
-and of cells that are given, D is returned.
+of cells that are given and of numbers that repeat, D is returned: wider, a number that was drawn in
+the interval of its value would more often end in that of another.
 """
 
 import torch
@@ -44,9 +45,9 @@ def without_noise(
     if not len(numbers):
         return D
     z = x[:, numbers]
-    is_open = torch.ones_like(z, dtype=torch.bool)
+    is_open = module.continuous.expand_as(z)
     if state is not None:
-        is_open = state[:, module.column[numbers]] != GIVEN
+        is_open = is_open & (state[:, module.column[numbers]] != GIVEN)
     sigma = torch.full_like(x[:, :1], sigma_min)
     h = _STEP * sigma_min
 

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from skscore._groups import FeatureGroup
 from skscore._location_model import GIVEN_VARIANCE, UNKNOWN_VARIANCE, LocationModel
+from skscore._validation import Array
 from skscore.networks import ResidualMLP
 
 __all__ = ["ABSENT", "DRAWN", "GIVEN", "TableScore", "denoise_mirrored", "put_given"]
@@ -57,6 +58,9 @@ class TableScore(nn.Module):
         Widths of the hidden layers.
     base : LocationModel or None, default=None
         What the network starts from; None is independent columns.
+    continuous : array-like of bool, shape (n_numeric,), or None, default=None
+        Which numbers hardly repeat, so that how wide they are is that of their law, and not of
+        what is drawn within the interval of a value. None is all.
 
     Attributes
     ----------
@@ -102,12 +106,14 @@ class TableScore(nn.Module):
     scale: Tensor
     log_frequencies: Tensor
     calibration: Tensor
+    continuous: Tensor
 
     def __init__(
         self,
         groups: Sequence[FeatureGroup],
         hidden_units: Sequence[int],
         base: LocationModel | None = None,
+        continuous: Array | None = None,
     ) -> None:
         super().__init__()
         self.base = base
@@ -143,6 +149,8 @@ class TableScore(nn.Module):
         self.sizes = [len(shares) for shares in frequencies]
         codes = block_diag(np.zeros((0, 0)), *blocks)
         self.register_buffer("numeric", torch.tensor(numeric, dtype=torch.long))
+        every = np.ones(len(numeric), dtype=bool) if continuous is None else continuous
+        self.register_buffer("continuous", torch.tensor(np.asarray(every)))
         unit_index = torch.tensor(units, dtype=torch.long).reshape(-1, 2)
         self.register_buffer("unit_features", unit_index[:, 0].contiguous())
         self.register_buffer("unit_levels", unit_index[:, 1].contiguous())

@@ -21,6 +21,7 @@ class ExactScore:
         self.m = torch.linspace(-1, 1, d, dtype=torch.float64)
         self.covariance = torch.as_tensor(covariance)
         self.numeric = self.column = torch.arange(d)
+        self.continuous = torch.ones(d, dtype=torch.bool)
 
     def numbers_of_base(self, x, sigma, state):
         blurred = self.covariance + sigma[0].square() * torch.eye(len(self.m))
@@ -85,6 +86,26 @@ def test_what_is_added_to_the_base_is_taken_as_it_is():
     D = network.denoise(x, torch.full_like(x[:, :1], SIGMA), None)
     ends = without_noise(network, x, D + x.sin(), SIGMA)
     torch.testing.assert_close(ends, expected + x.sin(), rtol=0, atol=1e-8)
+
+
+def test_numbers_that_repeat_stay_as_they_are_denoised():
+    network = ExactScore(0.99 * np.ones((3, 3)) + 0.01 * np.eye(3))
+    network.continuous[1] = False
+    x, _ = network.rows(100)
+    D = network.denoise(x, torch.full_like(x[:, :1], SIGMA), None)
+    ends = without_noise(network, x, D, SIGMA)
+    assert torch.equal(ends[:, 1], D[:, 1])
+    assert (ends[:, [0, 2]] != D[:, [0, 2]]).all()
+
+
+def test_the_generator_knows_which_numbers_repeat():
+    rng = np.random.RandomState(0)
+    x = rng.normal(size=(500, 1))
+    gone = np.where(rng.rand(500, 1) < 0.5, np.nan, x)
+    X = np.hstack([x, x.round(), gone, x.round(2), np.maximum(x, 0), rng.normal(size=(500, 1))])
+    generator = TabularGenerator(max_steps=1, hidden_units=(8,), random_state=0).fit(X)
+    found = generator.net_.module_.continuous.tolist()
+    assert found == [True, False, True, True, False, True]
 
 
 def test_a_row_does_not_depend_on_the_others():

@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import ndtri
 from torch import Tensor
 
 from skscore._batches import Rows
 from skscore._calibration import calibrate
 from skscore._copying import LatestOriginal
 from skscore._groups import FeatureGroup, missing_numbers, numeric_features
+from skscore._inference import to_numpy
 from skscore._location_fit import fit_location_model
 from skscore._location_model import LocationModel
 from skscore._selection import Latest, LowestLoss, Selection
@@ -58,6 +60,8 @@ _LEAST_SPLIT = 10
 # Of so few the tenth held out is missed, and a second training is short.
 _FEW_ROWS = 500
 _ROWS_OF_BASE, _DRAWS_OF_BASE = 10_000, 4000
+# At which the interval of a value is looked at.
+_N_PLACES = 4
 
 
 class TrainingOptions(NamedTuple):
@@ -180,7 +184,7 @@ class TableTraining:
         if stand_ins is not None:
             rows.stand_ins, others.stand_ins = stand_ins.of(torch.tensor(kept)), stand_ins
         with seeded_globally(self.seed, alone=True):
-            module = TableScore(self.groups, options.widths(n), base)
+            module = TableScore(self.groups, options.widths(n), base, self._continuous())
         own = weights[watched] / weights[watched].mean()
         losses_of = Rows(
             others.smoothed(torch.tensor(watched, device=device), generator),
@@ -222,6 +226,20 @@ class TableTraining:
         weights = rows.weights[index].double().cpu().numpy()
         weights *= len(weights) / weights.sum()
         return fit_location_model(draws, weights, self.groups, self.seed)
+
+    def _continuous(self) -> Array:
+        """Return which numbers move by less than the noise does where they are drawn anew."""
+        places = (np.arange(_N_PLACES) + 0.5) / _N_PLACES
+        found = []
+        for feature, gone in zip(self.numeric, to_numpy(self.missing).T.astype(bool), strict=True):
+            lower, upper = self.lower[~gone, feature], self.upper[~gone, feature]
+            if not self.encoder.quantile_features_[feature] or not len(lower):
+                found.append(True)
+                continue
+            z = ndtri(lower + (upper - lower) * places[:, None])
+            spread = np.average(z.var(axis=0), weights=self.weights[~gone])
+            found.append(spread < (SIGMA_MIN / 2) ** 2)
+        return np.array(found, dtype=bool)
 
     def _stand_ins(self, base: LocationModel, rows: EncodedRows) -> StandIns | None:
         """Return what the base draws where numbers are missing."""
