@@ -20,7 +20,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skscore._validation import Array, RandomState, check_n_samples
-from skscore.tabular._cells import frame_kind
+from skscore.tabular._cells import as_objects, frame_kind
 from skscore.tabular._given import missing_cells
 from skscore.tabular._tags import MixedInput
 from skscore.tabular.generator import TabularGenerator
@@ -272,10 +272,7 @@ def _of_cells(cells: Array, average: Callable[..., Any] | None) -> Array:
         except (TypeError, ValueError):  # dates as text, or levels in order
             return _of_cells(cells, None)
         return found
-    commonest = [_commonest(own.tolist()) for own in cells.T]
-    made = np.empty(len(commonest), dtype=object)
-    made[:] = commonest
-    return made if cells.dtype == object else made.astype(cells.dtype)
+    return as_objects([_commonest(own.tolist()) for own in cells.T]).astype(cells.dtype)
 
 
 def _commonest(cells: list[Any]) -> Any:
