@@ -5,7 +5,7 @@ the last one. Which features are given is known where each is made of one column
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,24 +41,12 @@ _OF_SINGLE_COLUMNS = (
 )
 
 
-def read_conditions(filler: Any, conditions: Any, n_samples: int | None) -> "Given":
-    """Return the cells given by a table, or by a dict of a value for each of some columns.
-
-    ``filler`` is one row in the container of the training data.
-    """
+def read_conditions(filler: Any, conditions: Any, n_samples: int | None) -> "Given | None":
+    """Return what is given, as :func:`skscore.tabular._given.read_conditions` does."""
     # What reads arrays alone does not load the tables.
-    from skscore.tabular._given import given_cells
+    from skscore.tabular import _given
 
-    if isinstance(conditions, Mapping):
-        n_rows = 1 if n_samples is None else n_samples
-        return given_cells(filler, {name: [cell] * n_rows for name, cell in conditions.items()})
-    given = given_cells(filler, conditions)
-    if n_samples is not None and n_samples != len(given):
-        raise ValueError(
-            f"n_samples={n_samples} was given beside conditions of {len(given)} rows, of which "
-            "each is drawn once; leave it out."
-        )
-    return given
+    return _given.read_conditions(filler, conditions, n_samples)
 
 
 def carry_given(steps: Sequence[tuple[str, Any]], given: "Given") -> Any:

@@ -243,6 +243,8 @@ class GenerativePipeline(Pipeline):
         if options.get("conditions") is not None:
             filler = undo(np.zeros((1, final.n_features_in_)))
             given = read_conditions(filler, options["conditions"], n_samples)
+            options["conditions"] = None
+        if given is not None:
             options["conditions"], n_samples = carry_given(transforms, given), None
         if options.get("constraints") is not None:
             options["constraints"] = _constraints_after(undo, options["constraints"])

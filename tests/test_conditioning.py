@@ -112,6 +112,19 @@ def test_a_dict_is_the_same_in_all_rows():
     assert (pipe.sample(3, conditions={"b": 0.5})["b"] == 0.5).all()
 
 
+def test_an_empty_dict_gives_nothing():
+    pipe = make_generative_pipeline(StandardScaler(), Recorder()).fit(array())
+    assert pipe.sample(conditions={}).shape == (1, 3)
+    assert pipe.sample(4, conditions={}).shape == (4, 3)
+    assert pipe[-1].conditions_ is None
+
+
+def test_a_dict_holds_one_value_for_each_column():
+    pipe = make_generative_pipeline(StandardScaler(), Recorder()).fit(array())
+    with pytest.raises(ValueError, match="in the column 1; a dict holds one value for each column"):
+        pipe.sample(2, conditions={1: [0.5, 1.5]})
+
+
 def test_a_frame_needs_only_the_columns_that_are_given():
     df = frame().drop(columns="sex")
     pipe = make_generative_pipeline(StandardScaler(), Recorder()).fit(df)

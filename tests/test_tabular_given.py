@@ -271,7 +271,6 @@ def test_a_part_of_a_label_names_no_column(given):
     [
         ({7: [1]}, r"the columns \[7\], of which \[7\] are not those of fit"),
         ({"a": [1]}, r"of which \['a'\] are not those of fit"),
-        ({}, "conditions have no rows"),
         ([], "conditions have no rows"),
         (np.zeros((0, 1)), "conditions have no rows"),
         (pd.DataFrame({"a": [1]}), r"columns \['a'\]; give an array, or a dict of positions"),

@@ -272,3 +272,9 @@ def test_means_are_near_and_draws_as_wide_as_the_conditional_law():
     covered = ((low <= truth) & (truth <= high)).mean()
     # Of 20 normal draws, the quantiles at .05 and .95 hold 0.82 of a further one.
     assert 0.74 < covered < 0.90
+
+
+def test_a_list_of_mixed_rows_keeps_its_numbers():
+    imputer = ScoreImputer(generator=QUICK, random_state=0).fit([[1.5, "a"], [2.5, "b"]] * 20)
+    for filled in (imputer.transform([[1.5, "a"]]), imputer.sample_imputations([[1.5, "a"]], 1)[0]):
+        assert filled.tolist() == [[1.5, "a"]]

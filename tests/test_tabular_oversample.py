@@ -43,6 +43,13 @@ def test_classes_get_the_rows_they_are_to_have(strategy, after):
     assert sum(sampler.sampling_strategy_.values()) == added == len(X_new) - len(X)
 
 
+def test_the_first_of_several_smallest_classes_grows_alone():
+    X, y = data((20, 6, 6))
+    sampler = ScoreOverSampler(sampling_strategy="minority", generator=QUICK, random_state=0)
+    _, y_new = sampler.fit_resample(X, y)
+    assert y_new.value_counts().to_dict() == {"a": 20, "b": 20, "c": 6}
+
+
 def test_a_ratio_is_for_two_classes():
     X, y = data((40, 6))
     sampler = ScoreOverSampler(sampling_strategy=0.5, generator=QUICK, random_state=0)
@@ -80,6 +87,7 @@ def test_balanced_classes_come_back():
         ({"sampling_strategy": "most"}, "'sampling_strategy' parameter of ScoreOverSampler"),
         ({"sampling_strategy": {"z": 3}}, r"names the classes \['z'\], which y has not"),
         ({"sampling_strategy": {"a": 3}}, r"asks for \{'a': 3\} rows, fewer than"),
+        ({"sampling_strategy": {"b": 20.5}}, r"asks for \{'b': 20.5\} rows; give whole numbers"),
     ],
 )
 def test_what_cannot_be_done_is_refused(options, message):

@@ -18,7 +18,17 @@ from numpy.typing import NDArray
 
 from skscore._polars import is_polars, narwhals, series_of
 
-__all__ = ["Column", "Layout", "as_objects", "frame_kind", "read_columns"]
+__all__ = [
+    "Column",
+    "Layout",
+    "as_objects",
+    "frame_kind",
+    "missing_cells",
+    "mixed_as_objects",
+    "pandas_or_array",
+    "positions_of",
+    "read_columns",
+]
 
 Array = NDArray[Any]
 
@@ -138,6 +148,26 @@ def frame_kind(X: Any) -> str | None:
     return "polars" if is_polars(X) else None
 
 
+def pandas_or_array(X: Any) -> str | None:
+    """Return "pandas" for such a frame and None for an array; other frames are refused."""
+    kind = frame_kind(X)
+    if kind not in (None, "pandas"):
+        raise TypeError(f"X is a {kind} frame; give a pandas data frame or an array.")
+    return kind
+
+
+def mixed_as_objects(X: Any) -> Any:
+    """Return a list of mixed rows as objects, of which NumPy makes text; others as they are.
+
+    Examples
+    --------
+    >>> mixed_as_objects([[1.5, "a"]])
+    array([[1.5, 'a']], dtype=object)
+    """
+    is_text = not hasattr(X, "dtype") and np.asarray(X).dtype.kind in "US"
+    return np.asarray(X, dtype=object) if is_text else X
+
+
 def read_columns(X: Any) -> tuple[list[Column], Layout]:
     """Read a table.
 
@@ -176,6 +206,17 @@ def read_columns(X: Any) -> tuple[list[Column], Layout]:
     frame = narwhals().from_native(X, eager_only=True)
     columns = [_from_polars(frame[name]) for name in frame.columns]
     return columns, Layout("polars", tuple(frame.columns), tuple(c.dtype for c in columns))
+
+
+def missing_cells(X: Any) -> Array:
+    """Return which cells (n, n_columns) of a table are missing."""
+    columns, _ = read_columns(np.asarray(X) if frame_kind(X) is None else X)
+    return np.stack([column.missing for column in columns], axis=1)
+
+
+def positions_of(known: Array) -> Array:
+    """Return where each cell is among the given ones, and behind them for others."""
+    return np.where(known, np.cumsum(known) - 1, known.sum())
 
 
 def _refuse_complex(name: Hashable) -> None:

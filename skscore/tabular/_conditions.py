@@ -7,7 +7,7 @@ import numpy as np
 
 from skscore._validation import check_n_samples
 from skscore.tabular._cells import read_columns
-from skscore.tabular._given import Given, given_cells
+from skscore.tabular._given import Given, given_cells, read_conditions
 from skscore.tabular.encoder import TabularEncoder
 
 __all__ = ["given_rows"]
@@ -21,54 +21,23 @@ def given_rows(
     random_state: np.random.RandomState,
 ) -> Given | None:
     """Return the given cells of the rows that are to be drawn, or None if there are none."""
-    if isinstance(conditions, Mapping) and not conditions:
-        conditions = None
-    if balance is not None:
-        if conditions is not None:
-            raise ValueError(
-                "balance and conditions were both given; put the levels of balance into a table "
-                "of conditions."
-            )
-        levels = _levels(encoder, balance)
-        n = check_n_samples(1 if n_samples is None else n_samples)
-        order = random_state.permutation(np.arange(n) % len(levels))
-        conditions, n_samples = {balance: [levels[k] for k in order]}, None
-    elif conditions is None:
-        return None
-    elif isinstance(conditions, Mapping):
-        n = check_n_samples(1 if n_samples is None else n_samples)
-        conditions = {
-            label: [_one_value(encoder, label, value)] * n for label, value in conditions.items()
-        }
-        n_samples = None
-    given = given_cells(_filler(encoder), conditions)
-    if n_samples is not None and n_samples != len(given):
+    n = None if n_samples is None else check_n_samples(n_samples)
+    nothing = conditions is None or (isinstance(conditions, Mapping) and not conditions)
+    if balance is None:
+        return None if nothing else read_conditions(_filler(encoder), conditions, n)
+    if not nothing:
         raise ValueError(
-            f"n_samples={n_samples} was given beside conditions of {len(given)} rows, of which "
-            "each is drawn once; leave it out."
+            "balance and conditions were both given; put the levels of balance into a table of "
+            "conditions."
         )
-    return given
+    levels = _levels(encoder, balance)
+    order = random_state.permutation(np.arange(n or 1) % len(levels))
+    return given_cells(_filler(encoder), {balance: [levels[k] for k in order]})
 
 
 def _filler(encoder: TabularEncoder) -> Any:
     """Return one row like those of fit."""
     return encoder.inverse_transform(np.zeros((1, encoder.n_features_out_)))
-
-
-def _one_value(encoder: TabularEncoder, label: Hashable, value: Any) -> Any:
-    """Return the value of a dict, if it is no collection."""
-    is_several = isinstance(value, list | set | range | Mapping) or getattr(value, "shape", None)
-    if isinstance(value, tuple):
-        # In a column of tuples they are levels.
-        columns, _ = read_columns(_filler(encoder))
-        is_several = not any(c.name == label and isinstance(c.values[0], tuple) for c in columns)
-    if is_several:
-        raise ValueError(
-            f"conditions have several values ({type(value).__name__}) in the column {label!r}; a "
-            "dict holds one value for each column, the same in all rows, and a data frame or an "
-            "array holds several rows."
-        )
-    return value.item() if isinstance(value, np.ndarray) else value
 
 
 def _levels(encoder: TabularEncoder, label: Hashable) -> list[Any]:

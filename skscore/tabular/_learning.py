@@ -45,8 +45,8 @@ from skscore.tabular._budget import (
     n_steps_for,
     weight_decay_for,
 )
+from skscore.tabular._cells import missing_cells
 from skscore.tabular._drawing import SIGMA_MAX, SIGMA_MIN, draw_in_training
-from skscore.tabular._given import missing_cells
 from skscore.tabular._gower import GowerPoints
 from skscore.tabular.encoder import TabularEncoder
 

@@ -32,7 +32,7 @@ from sklearn.utils.validation import (
 )
 
 from skscore._groups import FeatureGroup
-from skscore.tabular._cells import Column, Layout, frame_kind, read_columns
+from skscore.tabular._cells import Column, Layout, frame_kind, mixed_as_objects, read_columns
 from skscore.tabular._columns import Codec, CodecOptions
 from skscore.tabular._fitting import fit_codecs
 from skscore.tabular._tags import MixedInput
@@ -404,8 +404,7 @@ class TabularEncoder(MixedInput, TransformerMixin, BaseEstimator):
     def _read(self, X: Any, *, reset: bool) -> tuple[list[Column], Layout]:
         """Read a table, and learn or check its width and its names."""
         if frame_kind(X) is None:
-            if not hasattr(X, "dtype") and np.asarray(X).dtype.kind in "US":
-                X = np.asarray(X, dtype=object)  # a list of mixed rows, of which NumPy makes text
+            X = mixed_as_objects(X)
             X = validate_data(
                 self, X, reset=reset, dtype=None, ensure_all_finite=False, estimator=self
             )

@@ -20,8 +20,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skscore._validation import Array, RandomState, check_n_samples
-from skscore.tabular._cells import as_objects, frame_kind
-from skscore.tabular._given import missing_cells
+from skscore.tabular._cells import as_objects, missing_cells, mixed_as_objects, pandas_or_array
 from skscore.tabular._tags import MixedInput
 from skscore.tabular.generator import TabularGenerator
 
@@ -117,7 +116,7 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
             If X is a frame of another library than pandas.
         """
         self._validate_params()
-        _check_kind(X)
+        pandas_or_array(X)
         if self.generator is None:
             generator = TabularGenerator(early_stopping="loss")
         else:
@@ -196,21 +195,12 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
     def _read(self, X: Any) -> tuple[Any, Array]:
         """Return the table and which of its cells are missing."""
         check_is_fitted(self)
-        if _check_kind(X) is None:
+        if pandas_or_array(X) is None:
+            X = mixed_as_objects(X)
             table = validate_data(self, X, reset=False, dtype=None, ensure_all_finite=False)
         else:
             table = validate_data(self, X, reset=False, skip_check_array=True)
         return table, missing_cells(table)
-
-
-def _check_kind(X: Any) -> str | None:
-    """Return which library a frame is of, None for an array, if its cells can be filled."""
-    kind = frame_kind(X)
-    if kind not in (None, "pandas"):
-        raise TypeError(
-            f"X is a {kind} frame; give a pandas data frame or an array to fill its cells."
-        )
-    return kind
 
 
 def _draws(

@@ -19,7 +19,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from skscore._validation import Array, RandomState
-from skscore.tabular._cells import frame_kind
+from skscore.tabular._cells import mixed_as_objects, pandas_or_array
 from skscore.tabular.generator import TabularGenerator
 
 __all__ = ["ScoreOverSampler"]
@@ -33,10 +33,10 @@ class ScoreOverSampler(BaseEstimator):
     sampling_strategy : {"auto", "not majority", "minority", "all"}, float, dict or callable, \
             default="auto"
         Which classes get rows. "not majority", or "auto": each class as many as the largest has.
-        "minority": the smallest one alone. "all": the same as "not majority", since the largest
-        has them. A float, with two classes: the number of rows of the smaller over that of the
-        larger. A dict: the number of rows of each class afterwards. A callable: called with y,
-        returns such a dict.
+        "minority": the smallest one alone, of several the one that comes first in y. "all": the
+        same as "not majority", since the largest has them. A float, with two classes: the number
+        of rows of the smaller over that of the larger. A dict: the number of rows of each class
+        afterwards. A callable: called with y, returns such a dict.
     generator : TabularGenerator or None, default=None
         What is fitted, as a clone. None is ``TabularGenerator()``.
     random_state : int, RandomState or None, default=None
@@ -114,9 +114,7 @@ class ScoreOverSampler(BaseEstimator):
             If pandas is not installed, which arrays need, too.
         """
         self._validate_params()
-        kind = frame_kind(X)
-        if kind not in (None, "pandas"):
-            raise TypeError(f"X is a {kind} frame; give a pandas data frame or an array.")
+        kind = pandas_or_array(X)
         try:
             import pandas as pd
         except ImportError as error:
@@ -128,7 +126,7 @@ class ScoreOverSampler(BaseEstimator):
         check_classification_targets(labels)
         wanted = self._wanted(labels)
         if kind is None:
-            X = _rows(X)
+            X = check_array(mixed_as_objects(X), dtype=None, ensure_all_finite=False)
         features = X if kind == "pandas" else pd.DataFrame(X).infer_objects()
         self.n_features_in_ = features.shape[1]
         target = "class"
@@ -182,11 +180,15 @@ class ScoreOverSampler(BaseEstimator):
                     f"sampling_strategy names the classes {sorted(unknown, key=str)}, which y has "
                     "not."
                 )
+            broken = {label: n for label, n in strategy.items() if n != int(n)}
+            if broken:
+                raise ValueError(
+                    f"sampling_strategy asks for {broken} rows; give whole numbers of rows."
+                )
             after = {label: int(strategy.get(label, n)) for label, n in counts.items()}
         elif isinstance(strategy, str):
-            smallest = min(counts.values())
-            grown = {n for n in counts.values() if strategy != "minority" or n == smallest}
-            after = {label: largest if n in grown else n for label, n in counts.items()}
+            grown = {min(counts, key=counts.__getitem__)} if strategy == "minority" else set(counts)
+            after = {label: largest if label in grown else n for label, n in counts.items()}
         else:
             if len(counts) != 2:
                 raise ValueError(
@@ -204,11 +206,3 @@ class ScoreOverSampler(BaseEstimator):
                 "there are; rows are added, not taken away."
             )
         return {label: after[label] - n for label, n in counts.items()}
-
-
-def _rows(X: Any) -> Array:
-    """Return rows as an array, of which NumPy makes text where a list has numbers beside it."""
-    if not hasattr(X, "dtype") and np.asarray(X).dtype.kind in "US":
-        X = np.asarray(X, dtype=object)
-    rows: Array = check_array(X, dtype=None, ensure_all_finite=False)
-    return rows
