@@ -62,7 +62,7 @@ def torch_generator(seed: int, device: str | torch.device = "cpu") -> torch.Gene
 
 
 def check_device(device: str | torch.device) -> torch.device:
-    """Return the torch device; raise if it is no device, or CUDA and this machine has none."""
+    """Return the torch device; raise if it is none, or not one of this machine that is of use."""
     try:
         checked = torch.device(device)
     except (RuntimeError, TypeError) as error:
@@ -74,6 +74,14 @@ def check_device(device: str | torch.device) -> torch.device:
             f"device={device!r} was asked for, but torch sees no CUDA device on this machine; "
             "use device='cpu', or install a CUDA build of torch with its driver."
         )
+    if checked.type not in ("cpu", "cuda"):
+        try:
+            torch.zeros(1, dtype=torch.float64, device=checked).item()
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(
+                f"device={device!r} is not here, or has no double precision, which scores are "
+                "evaluated in; use device='cpu' or 'cuda'."
+            ) from error
     return checked
 
 

@@ -183,11 +183,15 @@ def test_columns_that_are_one_and_covariances_of_few_pairs_are_no_trouble():
         assert found.covariances.isfinite().all()
         np.testing.assert_allclose(found.covariances[0].diagonal()[:3], 1, atol=0.3)
         np.testing.assert_allclose(found.covariances[0, 0, :3], [1, 1, -1], atol=0.35)
+    found = []
     for seed in range(20):
         z = np.random.RandomState(seed).normal(size=(30, 12))
         X = np.where(np.random.RandomState(seed).rand(30, 12) < 0.6, np.nan, z + z[:, :1])
-        model = fit(X, groups(12, ()))
-        assert model is None or model.covariances.isfinite().all()
+        found.append(fit(X, groups(12, ())))
+    # Of so few pairs many tables are taken for independent columns, which need no model.
+    found = [model for model in found if model is not None]
+    assert len(found) > 3
+    assert all(model.covariances.isfinite().all() for model in found)
 
 
 def clusters(n=1000, seed=0):

@@ -278,3 +278,15 @@ def test_a_list_of_mixed_rows_keeps_its_numbers():
     imputer = ScoreImputer(generator=QUICK, random_state=0).fit([[1.5, "a"], [2.5, "b"]] * 20)
     for filled in (imputer.transform([[1.5, "a"]]), imputer.sample_imputations([[1.5, "a"]], 1)[0]):
         assert filled.tolist() == [[1.5, "a"]]
+
+
+def test_a_column_without_cells_stays_missing_and_is_named():
+    rng = np.random.RandomState(0)
+    for X in (pd.DataFrame({"a": rng.normal(size=40), "b": np.nan}), rng.normal(size=(40, 2))):
+        table = X if isinstance(X, pd.DataFrame) else np.where([False, True], np.nan, X)
+        name = "'b'" if isinstance(X, pd.DataFrame) else "1"
+        with pytest.warns(UserWarning, match=rf"No cell of the columns \[{name}\] is given"):
+            imputer = ScoreImputer(generator=QUICK, random_state=0).fit(table)
+        filled = np.asarray(imputer.transform(table))
+        assert np.isnan(filled[:, 1]).all()
+        np.testing.assert_array_equal(filled[:, 0], np.asarray(table)[:, 0])

@@ -283,6 +283,12 @@ def test_what_is_no_device_is_refused(device):
         check_device(device)
 
 
+@pytest.mark.parametrize("device", ["mps", "meta"])
+def test_a_device_without_double_precision_is_refused(device):
+    with pytest.raises(ValueError, match=f"^device='{device}' is not here, or has no double"):
+        check_device(device)
+
+
 @pytest.mark.parametrize("device", ["cuda", "cuda:0"])
 def test_a_missing_gpu_is_named(device, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

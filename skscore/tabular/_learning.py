@@ -135,6 +135,21 @@ class TableTraining:
         """Which numbers (n, q) are marked as missing."""
         return torch.tensor(missing_numbers(self.lower, self.groups), device=self.device)
 
+    @cached_property
+    def continuous(self) -> Array:
+        """Which numbers move by less than the noise does where they are drawn anew."""
+        places = (np.arange(_N_PLACES) + 0.5) / _N_PLACES
+        found = []
+        for feature, gone in zip(self.numeric, to_numpy(self.missing).T.astype(bool), strict=True):
+            lower, upper = self.lower[~gone, feature], self.upper[~gone, feature]
+            if not self.encoder.quantile_features_[feature] or not len(lower):
+                found.append(True)
+                continue
+            z = ndtri(lower + (upper - lower) * places[:, None])
+            spread = np.average(z.var(axis=0), weights=self.weights[~gone])
+            found.append(spread < (SIGMA_MIN / 2) ** 2)
+        return np.array(found, dtype=bool)
+
     @classmethod
     def of_table(
         cls,
@@ -184,7 +199,7 @@ class TableTraining:
         if stand_ins is not None:
             rows.stand_ins, others.stand_ins = stand_ins.of(torch.tensor(kept)), stand_ins
         with seeded_globally(self.seed, alone=True):
-            module = TableScore(self.groups, options.widths(n), base, self._continuous())
+            module = TableScore(self.groups, options.widths(n), base, self.continuous)
         own = weights[watched] / weights[watched].mean()
         losses_of = Rows(
             others.smoothed(torch.tensor(watched, device=device), generator),
@@ -226,20 +241,6 @@ class TableTraining:
         weights = rows.weights[index].double().cpu().numpy()
         weights *= len(weights) / weights.sum()
         return fit_location_model(draws, weights, self.groups, self.seed)
-
-    def _continuous(self) -> Array:
-        """Return which numbers move by less than the noise does where they are drawn anew."""
-        places = (np.arange(_N_PLACES) + 0.5) / _N_PLACES
-        found = []
-        for feature, gone in zip(self.numeric, to_numpy(self.missing).T.astype(bool), strict=True):
-            lower, upper = self.lower[~gone, feature], self.upper[~gone, feature]
-            if not self.encoder.quantile_features_[feature] or not len(lower):
-                found.append(True)
-                continue
-            z = ndtri(lower + (upper - lower) * places[:, None])
-            spread = np.average(z.var(axis=0), weights=self.weights[~gone])
-            found.append(spread < (SIGMA_MIN / 2) ** 2)
-        return np.array(found, dtype=bool)
 
     def _stand_ins(self, base: LocationModel, rows: EncodedRows) -> StandIns | None:
         """Return what the base draws where numbers are missing."""

@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skscore._validation import Array, RandomState, check_n_samples
+from skscore._validation import Array, RandomState, check_n_samples, warn
 from skscore.tabular._cells import as_objects, missing_cells, mixed_as_objects, pandas_or_array
 from skscore.tabular._tags import MixedInput
 from skscore.tabular.generator import TabularGenerator
@@ -94,6 +94,8 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn the table from its incomplete rows.
 
+        A column of which no cell is given stays missing, and a warning names it.
+
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
@@ -125,6 +127,14 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         if generator.random_state is None:
             generator.set_params(random_state=self.random_state)
         self.generator_ = generator.fit(X, sample_weight=sample_weight)
+        empty = np.flatnonzero(missing_cells(mixed_as_objects(X)).all(axis=0))
+        if empty.size:
+            labels = [X.columns[j] if hasattr(X, "columns") else int(j) for j in empty]
+            warn(
+                f"No cell of the columns {labels} is given, so that they stay missing; leave them "
+                "out, or fill them.",
+                UserWarning,
+            )
         self.n_features_in_ = self.generator_.n_features_in_
         if hasattr(self.generator_, "feature_names_in_"):
             self.feature_names_in_ = self.generator_.feature_names_in_
