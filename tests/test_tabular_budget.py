@@ -12,9 +12,11 @@ from skscore.tabular._budget import (
 
 @pytest.mark.parametrize(
     ("n_rows", "ends_in_time", "n_steps"),
-    [(10, True, 3000), (100, True, 3626), (1000, True, 6104), (1000, False, 3906)]
+    [(10, True, 3000), (100, True, 3626), (1000, True, 9155), (1000, False, 3906)]
     + [
-        (4000, True, 7031),
+        (499, True, 8868),
+        (500, True, 6658),
+        (4000, True, 9766),
         (20_000, True, 10_603),
         (20_000, False, 10_603),
         (10**6, True, 19_531),

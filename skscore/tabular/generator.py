@@ -82,12 +82,12 @@ class TabularGenerator(MixedInput, BaseEstimator):
     max_steps : int or "auto", default="auto"
         Gradient steps. "auto" is as many as draw 2 million ∛(n/1000) rows of the n, at least
         768 000 and at most 10 million; where ``early_stopping`` ends a training in time,
-        5 million n/(n + 600), up to 3.6 million, if that is more, and 0.7 of this where the network
-        starts from a Gaussian for each level of a category, or from one that no mixture improves
-        on.
+        5 million n/(n + 600), and from 500 rows on 7.5 million n/(n + 600) up to 5 million, if that
+        is more, and 0.7 of this where the network starts from a Gaussian for each level of a
+        category, or from one that no mixture improves on.
     batch_size : int or "auto", default="auto"
-        Rows in a batch. "auto" is 256, and 512 from 500 rows on: half the steps, at two thirds of
-        the time.
+        Rows in a batch. "auto" is 256, and 512 from 500 rows on: a row takes two thirds of the
+        time.
     lr : float, default=3e-3
         Largest learning rate; it warms up and falls along a cosine.
     weight_decay : float or "auto", default="auto"
