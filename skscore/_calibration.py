@@ -19,6 +19,11 @@ rows held out were best with ρ of 100 to 300 rows on tables of 800 and of 20 00
 Levels of less than ten rows have no coefficients, nor are others told by their codes: with one row,
 W_k would be this row.
 
+On the rows that a network has learnt from it is surer than on drawn ones, where rare levels are
+lost: of 600 rows, a level of .10 that nothing tells was drawn for .06. So b_k ← b_k + ln(p_k/q_k)
+for categories of which a share q_k among many draws is further from that of the rows, p_k, than
+2 √(p_k (1 - p_k) (1/n + 1/n_drawn)).
+
 Source: Kim, Ghorbani & Zou, "Multiaccuracy: black-box post-processing for fairness in
 classification", AIES 2019.
 """
@@ -29,7 +34,7 @@ from torch import Tensor
 from skscore._batches import Rows
 from skscore._table_score import ABSENT, DRAWN, GIVEN, TableScore
 
-__all__ = ["calibrate", "log_posterior"]
+__all__ = ["calibrate", "hold_shares", "log_posterior"]
 
 _PENALTY = 100.0
 # A product of rows, features and levels, which the time goes by.
@@ -38,6 +43,7 @@ _MOST_ITERATIONS, _TOLERANCE = 60, 1e-6
 # A level that is out of the question has the probability 0.
 _LEAST_LOG_P = -30.0
 _LEAST_ROWS = 10
+_N_ERRORS = 2.0
 
 
 def log_posterior(
@@ -126,6 +132,40 @@ def calibrate(module: TableScore, rows: Rows, sigma_max: float, generator: torch
             weights[known],
             is_told[part, None],
         )
+
+
+def hold_shares(module: TableScore, z: Tensor, n_rows: float) -> bool:
+    """Move b so that levels of whole rows have the shares of the training rows, in place.
+
+    Parameters
+    ----------
+    module : TableScore
+        A trained score.
+    z : Tensor of shape (n, d)
+        Many whole rows that were drawn from it.
+    n_rows : float
+        How many it was trained on.
+
+    Returns
+    -------
+    moved : bool
+        Whether shares of any category were off by more than chance.
+    """
+    if not module.redraws or not module.calibration.numel():
+        return False
+    levels, moved = module.levels_of(z), False
+    for j, column in zip(module.categories, module.category_columns.tolist(), strict=True):
+        start = sum(module.sizes[:j])
+        part = slice(start, start + module.sizes[j])
+        p = module.log_frequencies[part].double().exp()
+        q = torch.bincount(levels[:, j] - start, minlength=module.sizes[j]) / len(z)
+        error = (p * (1 - p) * (1 / n_rows + 1 / len(z))).sqrt()
+        if column != module.base_column and ((p - q).abs() > _N_ERRORS * error).any():
+            # Half a draw stands for none.
+            shift = (p.clamp(min=0.5 / len(z)) / q.clamp(min=0.5 / len(z))).log()
+            module.calibration[part, -1] += shift.to(module.calibration)
+            moved = True
+    return moved
 
 
 def _fitted(log_p: Tensor, y: Tensor, f: Tensor, weights: Tensor, is_told: Tensor) -> Tensor:

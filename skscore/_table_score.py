@@ -87,6 +87,8 @@ class TableScore(nn.Module):
     calibration : Tensor of shape (n_levels, n_features + 1)
         W and b of the posteriors of levels given all other cells (:mod:`skscore._calibration`), 0
         before they are fitted. Empty where it would have more than 2^18 numbers.
+    spread : Tensor of shape (2, n_numeric)
+        μ and k of drawn numbers (:mod:`skscore._spread`), 0 and 1 before they are fitted.
     redraws : bool
         Whether whole rows have levels to be drawn again: those of a category of these columns that
         is not the base's, which whole rows are drawn given.
@@ -107,6 +109,7 @@ class TableScore(nn.Module):
     log_frequencies: Tensor
     calibration: Tensor
     continuous: Tensor
+    spread: Tensor
 
     def __init__(
         self,
@@ -151,6 +154,8 @@ class TableScore(nn.Module):
         self.register_buffer("numeric", torch.tensor(numeric, dtype=torch.long))
         every = np.ones(len(numeric), dtype=bool) if continuous is None else continuous
         self.register_buffer("continuous", torch.tensor(np.asarray(every)))
+        held = torch.tensor([0.0, 1.0])[:, None].repeat(1, len(numeric))
+        self.register_buffer("spread", held)
         unit_index = torch.tensor(units, dtype=torch.long).reshape(-1, 2)
         self.register_buffer("unit_features", unit_index[:, 0].contiguous())
         self.register_buffer("unit_levels", unit_index[:, 1].contiguous())

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skscore import NCSNGenerator, _calibration
 from skscore._batches import Rows
-from skscore._calibration import calibrate, log_posterior
+from skscore._calibration import calibrate, hold_shares, log_posterior
 from skscore._groups import FeatureGroup
 from skscore._table_score import TableScore
 from skscore.tabular import TabularEncoder, TabularGenerator
@@ -247,3 +247,46 @@ def test_going_on_from_a_fit_calibrates_anew():
     second = generator.net_.module_.calibration
     # Added to the first, what is fitted would be twice of it.
     assert float((second * first).sum() / first.square().sum()) == pytest.approx(1, abs=0.3)
+
+
+def drawn(shares_of_a, n=2000):
+    """Rows whose levels of a have given shares, and those of b are halves."""
+    a = np.repeat([0, 1, 2], np.round(np.array(shares_of_a) * n).astype(int))
+    b = np.arange(len(a)) % 2
+    return torch.tensor(np.column_stack([np.zeros(len(a)), np.eye(3)[a], np.eye(2)[b]]))
+
+
+def test_shares_that_are_off_move_the_constant_of_their_category_alone():
+    shares, found = np.array([0.5, 0.3, 0.2]), np.array([0.6, 0.3, 0.1])
+    module = untrained(shares)
+    assert hold_shares(module, drawn(found), n_rows=1000)
+    expected = np.zeros(module.calibration.shape)
+    expected[:3, -1] = np.log(shares / found)
+    np.testing.assert_allclose(module.calibration.numpy(), expected, atol=1e-6)
+    # A level that was not drawn at all counts as half a draw.
+    module = untrained(shares)
+    hold_shares(module, drawn([0.7, 0.3, 0.0]), n_rows=1000)
+    assert module.calibration[2, -1] == pytest.approx(np.log(0.2 * 2000 / 0.5), rel=1e-5)
+
+
+@pytest.mark.parametrize(("errors", "moved"), [(1.9, False), (2.1, True)])
+def test_shares_within_chance_stay(errors, moved):
+    error = np.sqrt(0.25 * (1 / 500 + 1 / 20_000))
+    module = untrained([0.5, 0.25, 0.25])
+    z = drawn([0.5 + errors * error, 0.25 - errors * error / 2, 0.25 - errors * error / 2], 20_000)
+    assert hold_shares(module, z, n_rows=500) is moved
+    assert bool(module.calibration.any()) is moved
+
+
+def test_a_level_that_nothing_tells_keeps_its_share_in_few_rows():
+    rng = np.random.RandomState(0)
+    n = 300
+    df = pd.DataFrame(rng.standard_normal((n, 10)), columns=[f"x{j}" for j in range(10)])
+    df["a"] = rng.choice(list("uvw"), n, p=[0.7, 0.2, 0.1])
+    df["b"] = rng.choice(list("st"), n, p=[0.6, 0.4])
+    generator = TabularGenerator(max_steps=1500, hidden_units=(96, 96), random_state=0).fit(df)
+    rows = generator.sample(6000, random_state=1)
+    for name in "ab":
+        for level, p in df[name].value_counts(normalize=True).items():
+            share = (rows[name] == level).mean()
+            assert abs(share - p) < 3 * np.sqrt(p * (1 - p) * (1 / n + 1 / 2048))

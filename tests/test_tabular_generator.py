@@ -57,10 +57,10 @@ def test_rows_are_like_those_of_the_table(fitted):
     np.testing.assert_allclose((10 * drawn["height"]) % 1 % 0.999999, 0, atol=1e-5)
 
 
-def test_shares_of_levels_atoms_and_missing_cells_are_those_of_the_table():
-    rng, n = np.random.RandomState(0), 2000
+def atoms(n, seed=0):
+    rng = np.random.RandomState(seed)
     x = rng.standard_normal(n)
-    df = pd.DataFrame(
+    return pd.DataFrame(
         {
             "zeros": np.where(rng.random_sample(n) < 0.3, 0.0, rng.exponential(size=n)),
             "capped": x.clip(-1, 1.5),
@@ -68,17 +68,43 @@ def test_shares_of_levels_atoms_and_missing_cells_are_those_of_the_table():
             "level": rng.choice(list("abc"), n, p=[0.7, 0.2, 0.1]),
         }
     )
+
+
+ATOMS = (
+    lambda d: d["zeros"] == 0,
+    lambda d: d["capped"] == -1,
+    lambda d: d["capped"] == 1.5,
+    lambda d: d["gone"].isna(),
+    lambda d: d["level"] == "b",
+    lambda d: d["level"] == "c",
+)
+
+
+def test_shares_of_levels_atoms_and_missing_cells_are_those_of_the_table():
+    n = 2000
+    df = atoms(n)
     drawn = TabularGenerator(**QUICK).fit(df).sample(n, random_state=1)
-    for is_it in (
-        lambda d: d["zeros"] == 0,
-        lambda d: d["capped"] == -1,
-        lambda d: d["capped"] == 1.5,
-        lambda d: d["gone"].isna(),
-        lambda d: d["level"] == "b",
-        lambda d: d["level"] == "c",
-    ):
+    for is_it in ATOMS:
         share, expected = is_it(drawn).mean(), is_it(df).mean()
         assert abs(share - expected) < 4 * np.sqrt(2 * expected * (1 - expected) / n)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_trained_marginals_are_those_of_the_table(seed):
+    n, n_drawn = 600, 6000
+    df = atoms(n, seed)
+    rest = np.random.RandomState(seed + 100).standard_normal((n, 8))
+    df = df.join(pd.DataFrame(rest + df[["capped"]].to_numpy(), columns=list("defghijk")))
+    drawn = TabularGenerator(max_steps=2500, random_state=seed).fit(df).sample(n_drawn)
+    for is_it in ATOMS:
+        share, p = is_it(drawn).mean(), is_it(df).mean()
+        assert abs(share - p) < 3 * np.sqrt(p * (1 - p) / n)
+    for name in df.columns.drop("level"):
+        for q in (0.05, 0.25, 0.5, 0.75, 0.95):
+            edge = df[name].quantile(q)
+            ours, theirs = (d[name].dropna().le(edge).mean() for d in (drawn, df))
+            assert abs(ours - theirs) < 3 * np.sqrt(theirs * (1 - theirs) / n) + 1 / n
 
 
 def test_a_seed_gives_the_same_rows_and_the_first_of_more(fitted):

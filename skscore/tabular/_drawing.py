@@ -2,9 +2,9 @@
 
 At the largest noise level rows start from what is given and what columns have in common
 (:mod:`skscore._table_start`), the level of the base's category first. The probability flow leads
-them to the smallest and from there to none (:mod:`skscore._table_end`). The levels of the other
-categories are drawn from their posterior, and each once more given all other cells
-(:mod:`skscore._redraw`).
+them to the smallest and from there to none (:mod:`skscore._table_end`), and the spread of the
+numbers of whole rows is held (:mod:`skscore._spread`). The levels of the other categories are drawn
+from their posterior, and each once more given all other cells (:mod:`skscore._redraw`).
 """
 
 import torch
@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from skscore._even import EvenNormal, independent_normal
 from skscore._inference import PART
 from skscore._redraw import redraw_levels
+from skscore._spread import hold_spread
 from skscore._table_end import without_noise
 from skscore._table_loss import EncodedRows
 from skscore._table_score import DRAWN, GIVEN, TableScore, put_given
@@ -121,6 +122,7 @@ def _draw_block(
     n_steps: int,
 ) -> Tensor:
     noise, u = noise_and_ranks(module, noise)
+    is_whole = state is None or clean is None
     if state is None or clean is None:
         state, clean = draw_first(module, u)
     else:
@@ -129,6 +131,7 @@ def _draw_block(
         clean = torch.cat([clean, clean[-1:].expand(filler, -1)])
     with torch.no_grad():
         x, z = _last_two(module, noise, state, clean, n_steps)
+        z = hold_spread(module, z) if is_whole else z
         # Of levels that are still open the mean is between their codes.
         _, log_p = module.parts(x, torch.full_like(x[:, :1], SIGMA_MIN), state)
         z = module.encode_levels(z, module.draw_levels(log_p, generator))

@@ -3,8 +3,9 @@
 Rows come as intervals of probability and are drawn in them in every batch. The network starts from
 a location model of them (:mod:`skscore._location_fit`). What is kept is the last validation whose
 draws copy no rows, the one of the lowest loss on rows held out, or the last; of few rows a second
-training then takes those that were held out, too. Posteriors of levels given all other cells are
-calibrated on the rows at the end.
+training then takes those that were held out, too. At the end posteriors of levels given all other
+cells are calibrated on the rows, and the spread of drawn numbers and the shares of drawn levels are
+held to theirs.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,13 +20,14 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from skscore._batches import Rows
-from skscore._calibration import calibrate
+from skscore._calibration import calibrate, hold_shares
 from skscore._copying import LatestOriginal
 from skscore._groups import FeatureGroup, missing_numbers, numeric_features
 from skscore._inference import to_numpy
 from skscore._location_fit import fit_location_model
 from skscore._location_model import LocationModel
 from skscore._selection import Latest, LowestLoss, Selection
+from skscore._spread import fit_spread
 from skscore._stand_ins import StandIns
 from skscore._table_loss import LAW_OF_CONDITIONED, EncodedRows, TableLoss
 from skscore._table_score import TableScore
@@ -46,7 +48,7 @@ from skscore.tabular._budget import (
     weight_decay_for,
 )
 from skscore.tabular._cells import missing_cells
-from skscore.tabular._drawing import SIGMA_MAX, SIGMA_MIN, draw_in_training
+from skscore.tabular._drawing import SIGMA_MAX, SIGMA_MIN, draw_in_training, draw_rows
 from skscore.tabular._gower import GowerPoints
 from skscore.tabular.encoder import TabularEncoder
 
@@ -60,6 +62,7 @@ _LEAST_SPLIT = 10
 # Of so few the tenth held out is missed, and a second training is short.
 _FEW_ROWS = 500
 _ROWS_OF_BASE, _DRAWS_OF_BASE = 10_000, 4000
+_DRAWS_OF_MARGINALS, _STEPS_OF_MARGINALS, _ROUNDS_OF_SHARES = 2048, 32, 6
 # At which the interval of a value is looked at.
 _N_PLACES = 4
 
@@ -183,6 +186,7 @@ class TableTraining:
         if len(kept) < n < _FEW_ROWS:
             again = self._train(np.arange(n), watched, Latest(), trained.best_step)
             trained = replace(trained, net=again.net)
+        self._hold_marginals(trained.net.module_)
         return trained, selection.kept if isinstance(selection, LatestOriginal) else np.nan
 
     def _train(
@@ -230,6 +234,30 @@ class TableTraining:
         module = trained.net.module_.double().eval().requires_grad_(requires_grad=False)
         calibrate(module, rows, SIGMA_MAX, torch_generator(self.seed, device))
         return trained
+
+    def _hold_marginals(self, module: TableScore) -> None:
+        """Hold the spread of drawn numbers and the shares of drawn levels to the rows."""
+        weights = self.weights[:, None]
+        for k in range(_ROUNDS_OF_SHARES):
+            z = draw_rows(
+                self.encoder,
+                module,
+                _DRAWS_OF_MARGINALS,
+                None,
+                block_seed(self.seed, _DRAWS_OF_MARGINALS + k),
+                n_steps=_STEPS_OF_MARGINALS,
+                is_even=True,
+                verbose=False,
+            )
+            if k == 0:
+                is_given = np.isfinite(self.lower[:, self.numeric])
+                is_given &= ~to_numpy(self.missing).astype(bool)
+                n_rows = _number_of_rows(is_given * weights)
+                n_rows[~self.encoder.quantile_features_[self.numeric]] = 0
+                fit_spread(module, z[:, self.numeric], missing_numbers(z, self.groups), n_rows)
+            drawn = torch.tensor(z, device=self.device)
+            if not hold_shares(module, drawn, float(_number_of_rows(weights)[0])):
+                return
 
     def _base(self, rows: EncodedRows, missing: Tensor) -> tuple[LocationModel | None, bool]:
         """Return what the network starts from, and whether that leaves little to learn."""
@@ -291,6 +319,14 @@ class TableTraining:
             least=_LEAST_COPY_RATE,
             patience=_PATIENCE,
         )
+
+
+def _number_of_rows(weights: Array) -> Array:
+    """Return how many rows of equal weight say as much as those of each column (n, q)."""
+    found: Array = weights.sum(axis=0) ** 2 / (weights**2).sum(axis=0).clip(
+        min=np.finfo(float).tiny
+    )
+    return found
 
 
 def _completed(
