@@ -915,3 +915,15 @@ def test_frames_without_features_decode_to_constant_columns():
     df = pd.DataFrame({"a": [1, 1, 1]}, index=[3, 4, 5])
     encoder = TabularEncoder().set_output(transform="pandas").fit(df)
     pd.testing.assert_frame_equal(encoder.inverse_transform(encoder.transform(df)), df)
+
+
+def test_an_ordered_level_that_fit_has_not_seen_is_unknown():
+    def of(*grades):
+        levels = ["low", "mid", "high"]
+        return pd.DataFrame({"o": pd.Categorical(grades, levels, ordered=True)})
+
+    encoder = TabularEncoder(random_state=0).fit(of("low", "high", "low"))
+    with pytest.raises(ValueError, match="mid"):
+        encoder.transform(of("mid"))
+    mapped = TabularEncoder(handle_unknown="map", random_state=0).fit(of("low", "high", "low"))
+    assert mapped.inverse_transform(mapped.transform(of("mid")))["o"].tolist() == ["low"]

@@ -375,3 +375,25 @@ def test_a_missing_cell_keeps_no_constraint():
     generator = TabularGenerator(max_steps=5, hidden_units=(8,), random_state=0).fit(df)
     rows = generator.sample(30, random_state=0, constraints=lambda rows: rows["n"] > 20)
     assert (rows["n"] > 20).all()
+
+
+def test_dates_with_a_time_zone_can_be_balanced_where_they_are_levels():
+    days = pd.to_datetime(["2020", "2021"] * 12).tz_localize("UTC")
+    df = pd.DataFrame({"k": days, "x": np.arange(24.0)})
+    generator = TabularGenerator(categorical=["k"], **QUICK).fit(df)
+    drawn = generator.sample(4, balance="k", random_state=0)
+    assert drawn["k"].value_counts().to_dict() == {days[0]: 2, days[1]: 2}
+
+
+def test_an_ordered_category_that_cannot_be_balanced_says_how():
+    df = pd.DataFrame({"o": pd.Categorical(["l", "h"] * 12, ["l", "h"], ordered=True)})
+    with pytest.raises(ValueError, match="an ordered category counts as a number, but for those"):
+        TabularGenerator(**QUICK).fit(df).sample(4, balance="o")
+    drawn = TabularGenerator(categorical=["o"], **QUICK).fit(df).sample(4, balance="o")
+    assert drawn["o"].value_counts().to_dict() == {"l": 2, "h": 2}
+
+
+def test_no_rows_have_no_likelihood():
+    df = pd.DataFrame({"x": np.arange(24.0)})
+    with pytest.raises(ValueError, match="X has no rows"):
+        TabularGenerator(**QUICK).fit(df).held_out_nll(df[:0])

@@ -290,3 +290,63 @@ def test_a_column_without_cells_stays_missing_and_is_named():
         filled = np.asarray(imputer.transform(table))
         assert np.isnan(filled[:, 1]).all()
         np.testing.assert_array_equal(filled[:, 0], np.asarray(table)[:, 0])
+
+
+def impute(fit, new, **options):
+    generator = TabularGenerator(max_steps=2, hidden_units=(8,), **options)
+    imputer = ScoreImputer(generator=generator, n_draws=4, random_state=0).fit(fit)
+    return imputer.transform(new)
+
+
+X24 = np.random.RandomState(1).normal(size=24)
+
+
+@pytest.mark.parametrize(
+    ("fitted", "given"),
+    [
+        (pd.Categorical(["a", "b"] * 12), pd.Series(["new", "a", None], dtype="category")),
+        (np.arange(24), pd.array([0.5, None, 2], dtype="Float64")),
+        (pd.array(range(24), dtype="Int8"), pd.array([300, 3, None], dtype="Int64")),
+        (np.array([True, False] * 12), np.array(["no", True, None], dtype=object)),
+        (
+            pd.date_range("2020", periods=24).astype("M8[s]"),
+            pd.to_datetime(["2020-01-02 03:04:05.678", None, "2020-01-03"], format="mixed"),
+        ),
+        (
+            pd.date_range("2020", periods=24),
+            pd.to_datetime(["2020-01-02", "2020-01-03", None]).tz_localize("UTC"),
+        ),
+    ],
+)
+def test_given_cells_that_the_dtype_of_fit_does_not_hold_stay(fitted, given):
+    fit, new = pd.DataFrame({"c": fitted, "x": X24}), pd.DataFrame({"c": given, "x": X24[:3]})
+    known = new["c"].notna()
+    try:
+        filled = impute(fit, new)
+    except ValueError as error:  # a row with a hole has such a cell itself
+        assert "'c'" in str(error)
+    else:
+        assert filled["c"][known].tolist() == new["c"][known].tolist()
+        assert filled["c"].notna().all()
+
+
+def test_labels_that_are_large_integers_are_filled_by_their_own():
+    levels = [2**60 + 1, 2**60 + 3]
+    df = pd.DataFrame({"k": pd.array([*levels, None] * 8, dtype="Int64"), "x": X24})
+    assert set(impute(df, df, categorical=["k"])["k"]) == set(levels)
+
+
+def test_sparse_columns_are_filled():
+    cells = pd.arrays.SparseArray([0, np.nan, 1.5, 2] * 6, fill_value=0)
+    df = pd.DataFrame({"k": cells, "x": X24})
+    filled = impute(df, df)
+    assert filled.dtypes.equals(df.dtypes)
+    dense, known = filled["k"].sparse.to_dense(), df["k"].notna()
+    assert dense.notna().all()
+    assert dense[known].tolist() == df["k"].sparse.to_dense()[known].tolist()
+
+
+def test_cells_of_rows_without_weight_are_not_given():
+    df = pd.DataFrame({"a": np.r_[X24[:4], np.full(20, np.nan)], "x": X24})
+    with pytest.warns(UserWarning, match=r"No cell of the columns \['a'\]"):
+        ScoreImputer(generator=QUICK).fit(df, sample_weight=np.r_[np.zeros(4), np.ones(20)])

@@ -146,3 +146,28 @@ def test_rows_have_to_be_a_dense_table():
     for X, message in ((sparse.eye(50).tocsr(), "dense data is required"), (np.ones(50), "2D")):
         with pytest.raises((TypeError, ValueError), match=message):
             ScoreOverSampler(generator=QUICK).fit_resample(X, np.repeat([0, 1], [40, 10]))
+
+
+def test_classes_may_be_dates_in_an_array():
+    X, y = np.random.RandomState(0).standard_normal((24, 2)), np.repeat(["2020", "2021"], [18, 6])
+    y = y.astype("M8[D]")
+    _, y_new = ScoreOverSampler(generator=QUICK, random_state=0).fit_resample(X, y)
+    assert y_new.dtype == y.dtype
+    assert (y_new == np.datetime64("2021-01-01")).sum() == 18
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.date_range("2020", periods=2),
+        pd.CategoricalIndex(["a", "b"]),
+        pd.RangeIndex(2),
+        pd.MultiIndex.from_tuples([("a", 1), ("a", 2)]),
+    ],
+)
+def test_columns_keep_their_labels(labels):
+    X = pd.DataFrame(np.random.RandomState(0).standard_normal((24, 2)), columns=labels)
+    y = np.repeat([0, 1], [18, 6])
+    X_new, _ = ScoreOverSampler(generator=QUICK, random_state=0).fit_resample(X, y)
+    pd.testing.assert_index_equal(X_new.columns, labels)
+    assert len(X_new) == 36

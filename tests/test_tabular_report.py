@@ -431,3 +431,29 @@ def test_columns_at_the_ends_of_what_is_drawn(values):
     marginals = report.marginals
     assert marginals[marginals["column"] == "v"]["real"].sum() == pytest.approx(1)
     assert "<img" in report.to_html()
+
+
+def test_frames_of_polars_are_read_by_the_names_of_their_columns():
+    pl = pytest.importorskip("polars")
+    pytest.importorskip("narwhals")
+    rng = np.random.RandomState(0)
+    made = [
+        {
+            "h": rng.normal(170, 5, 60),
+            "w": rng.normal(70, 5, 60),
+            "c": rng.choice(["a", "b"], 60).tolist(),
+            "n": [None if u < 0.2 else u for u in rng.random_sample(60).tolist()],
+        }
+        for _ in range(3)
+    ]
+    reports = [
+        SyntheticDataReport.from_tables(
+            of(made[0]),
+            of({name: made[1][name] for name in "nwch"}),
+            test=of(made[2]),
+            target="c",
+            random_state=0,
+        ).to_frame()
+        for of in (pl.DataFrame, pd.DataFrame)
+    ]
+    pd.testing.assert_frame_equal(*reports)

@@ -224,7 +224,9 @@ class OrderCodec(NumberCodec):
         self.levels = column.levels or ()
         self.ranks = {level: rank for rank, level in enumerate(self.levels)}
         self.mode: float | None = None
-        return self._ranks(column)
+        ranks = self._ranks(column)
+        self.seen = np.unique(ranks[~column.missing])
+        return ranks
 
     def _learn_mode(self, x: Array, weights: Array) -> None:
         self.mode = float(np.bincount(x.astype(int), weights).argmax())
@@ -239,7 +241,7 @@ class OrderCodec(NumberCodec):
 
     def _read(self, column: Column) -> tuple[Array, Array]:
         ranks = self._ranks(column)
-        unknown = ranks < 0
+        unknown = ~column.missing & ~np.isin(ranks, self.seen)
         if not unknown.any():
             return ranks, column.missing
         if self.options.handle_unknown == "error":

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from skscore._validation import check_n_samples
-from skscore.tabular._cells import read_columns
+from skscore.tabular._cells import frame_kind, read_columns
 from skscore.tabular._given import Given, given_cells, read_conditions
 from skscore.tabular.encoder import TabularEncoder
 
@@ -45,11 +45,14 @@ def _levels(encoder: TabularEncoder, label: Hashable) -> list[Any]:
     groups = [g for g in encoder.feature_groups_ if g.column == label and g.kind == "categorical"]
     if not groups or groups[0].codebook is None:
         raise ValueError(
-            f"balance={label!r} is no categorical column with several levels; name one that is."
+            f"balance={label!r} is no categorical column with several levels; name one that is "
+            "(an ordered category counts as a number, but for those named in categorical=)."
         )
     group, codebook = groups[0], groups[0].codebook
     z = np.zeros((len(codebook), encoder.n_features_out_))
     z[:, group.start : group.stop] = codebook
-    columns, _ = read_columns(encoder.inverse_transform(z))
-    column = columns[encoder.columns_.index(label)]
-    return list(column.values[~column.missing])
+    rows, j = encoder.inverse_transform(z), encoder.columns_.index(label)
+    column = read_columns(rows)[0][j]
+    # In a frame of pandas dates have their time zone.
+    cells = rows.iloc[:, j].to_numpy(object) if frame_kind(rows) == "pandas" else column.values
+    return list(cells[~column.missing])

@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from skscore.tabular._cells import frame_kind, read_columns
+
 __all__ = ["Columns", "Gower", "Table", "encode", "read_tables", "scale"]
 
 Array = NDArray[Any]
@@ -151,6 +153,10 @@ def _frame(table: Any, name: str) -> Any:
         import pandas as pd
     except ImportError as error:
         raise ImportError("Tables need pandas; install it, or skscore[tabular].") from error
+    if frame_kind(table) == "polars":
+        # Made column by column: what converts whole frames needs another package.
+        columns, _ = read_columns(table)
+        table = pd.DataFrame({c.name: pd.Series(c.values).mask(c.missing) for c in columns})
     if not isinstance(table, pd.DataFrame):
         array = np.asarray(table)
         if array.ndim != 2:

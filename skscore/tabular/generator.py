@@ -460,6 +460,8 @@ class TabularGenerator(MixedInput, BaseEstimator):
         2.1
         """
         nll = self._density().nll(X)
+        if not len(nll):
+            raise ValueError("X has no rows; give the held-out ones.")
         mean, self.held_out_nll_std_ = mean_and_error(nll, check_weights(sample_weight, nll))
         return mean
 

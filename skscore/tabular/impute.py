@@ -20,6 +20,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skscore._validation import Array, RandomState, check_n_samples, warn
+from skscore.tabular._casts import as_pandas_dtype
 from skscore.tabular._cells import as_objects, missing_cells, mixed_as_objects, pandas_or_array
 from skscore.tabular._tags import MixedInput
 from skscore.tabular.generator import TabularGenerator
@@ -127,7 +128,10 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         if generator.random_state is None:
             generator.set_params(random_state=self.random_state)
         self.generator_ = generator.fit(X, sample_weight=sample_weight)
-        empty = np.flatnonzero(missing_cells(mixed_as_objects(X)).all(axis=0))
+        gone = missing_cells(mixed_as_objects(X))
+        if sample_weight is not None:
+            gone = gone[np.asarray(sample_weight) > 0]
+        empty = np.flatnonzero(gone.all(axis=0))
         if empty.size:
             labels = [X.columns[j] if hasattr(X, "columns") else int(j) for j in empty]
             warn(
@@ -244,15 +248,15 @@ def _pooled(draws: list[Any], average: Callable[..., Any], numeric: set[Any]) ->
     pooled = draws[0].copy()
     for j, (name, dtype) in enumerate(zip(pooled.columns, pooled.dtypes, strict=True)):
         column = [drawn.iloc[:, j] for drawn in draws]
-        if dtype.kind in "iuf":
+        is_number = name in numeric and not hasattr(dtype, "categories")
+        if is_number and dtype.kind in "iuf":
             cells = np.stack([own.to_numpy(dtype=float) for own in column])
-        elif dtype.kind in "mM":
+        elif is_number and dtype.kind in "mM":
             cells = np.stack([own.astype("int64").to_numpy() for own in column])
         else:
             cells = np.stack([own.to_numpy(dtype=object) for own in column])
-        is_number = name in numeric and not hasattr(dtype, "categories")
         found = _of_cells(cells, average if is_number else None)
-        found = np.rint(found) if dtype.kind in "iu" else found
+        found = np.rint(found) if is_number and dtype.kind in "iu" else found
         series = type(pooled.iloc[:, j])(found, index=pooled.index, name=name)
         pooled.isetitem(j, series.astype(dtype))
     return pooled
@@ -298,13 +302,22 @@ def _filled(table: Any, gone: Array, rows: Array, drawn: Any) -> Any:
 
 
 def _with_cells(column: Any, cells: Any, gone: Array, rows: Array) -> Any:
-    """Return a column with its missing cells taken from completed rows, which have those of fit."""
+    """Return a column with its missing cells taken from completed rows, which have those of fit.
+
+    A given cell that the dtype of fit does not hold stays as it is, in a column of objects.
+    """
     ours, theirs = column.dtype, cells.dtype
-    if ours == theirs:
-        made, dtype = column.copy(), None
-    elif all(isinstance(own, np.dtype) and own.kind in "iuf" for own in (ours, theirs)):
-        made, dtype = column.astype(np.result_type(ours, theirs)), None
-    else:
-        made, dtype, cells = column.astype(object), theirs, cells.astype(object)
+    if hasattr(ours, "fill_value"):  # sparse
+        dense = cells.sparse.to_dense() if hasattr(theirs, "fill_value") else cells
+        return _with_cells(column.sparse.to_dense(), dense, gone, rows).astype(ours)
+    is_number = all(isinstance(own, np.dtype) and own.kind in "iuf" for own in (ours, theirs))
+    if ours == theirs or is_number:
+        made = column.copy() if ours == theirs else column.astype(np.result_type(ours, theirs))
+        made[gone] = cells[gone[rows]]
+        return made
+    made, cells = column.astype(object), cells.astype(object)
     made[gone] = cells[gone[rows]]
-    return made if dtype is None else made.astype(dtype)
+    try:
+        return as_pandas_dtype(made, theirs, column.name)
+    except ValueError:
+        return made

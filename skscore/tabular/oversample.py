@@ -129,6 +129,8 @@ class ScoreOverSampler(BaseEstimator):
             X = check_array(mixed_as_objects(X), dtype=None, ensure_all_finite=False)
         features = X if kind == "pandas" else pd.DataFrame(X).infer_objects()
         self.n_features_in_ = features.shape[1]
+        if features.columns.nlevels > 1:
+            features = features.set_axis(features.columns.to_flat_index(), axis=1)
         target = "class"
         while target in features.columns:
             target += "_"
@@ -136,7 +138,8 @@ class ScoreOverSampler(BaseEstimator):
         # Positions stand for classes, which may be numbers, and are labels all the same.
         position = {label: k for k, label in enumerate(classes)}
         coded = pd.Categorical(
-            [str(position[label]) for label in labels], [str(k) for k in range(len(classes))]
+            [str(position[label]) for label in labels.tolist()],
+            [str(k) for k in range(len(classes))],
         )
         table = features.reset_index(drop=True).assign(**{target: coded})
         draws = check_random_state(self.random_state)
@@ -152,6 +155,7 @@ class ScoreOverSampler(BaseEstimator):
         rows = self.generator_.sample(conditions=conditions, random_state=draws)
         rows = rows.drop(columns=target)
         if kind == "pandas":
+            rows.columns = X.columns
             X_new = pd.concat([X, rows], ignore_index=True).astype(X.dtypes)
         else:
             X_new = np.concatenate([X, rows.to_numpy(dtype=X.dtype)])
