@@ -21,8 +21,9 @@ W_k would be this row.
 
 On the rows that a network has learnt from it is surer than on drawn ones, where rare levels are
 lost: of 600 rows, a level of .10 that nothing tells was drawn for .06. So b_k ← b_k + ln(p_k/q_k)
-for categories of which a share q_k among many draws is further from that of the rows, p_k, than
-2 √(p_k (1 - p_k) (1/n + 1/n_drawn)).
+for categories of which a share q_k among N draws is further from that of the n rows, p_k, than
+
+    √(p_k (1 - p_k)/n) + 3 √(p_k (1 - p_k)/N)
 
 Source: Kim, Ghorbani & Zou, "Multiaccuracy: black-box post-processing for fairness in
 classification", AIES 2019.
@@ -43,7 +44,9 @@ _MOST_ITERATIONS, _TOLERANCE = 60, 1e-6
 # A level that is out of the question has the probability 0.
 _LEAST_LOG_P = -30.0
 _LEAST_ROWS = 10
-_N_ERRORS = 2.0
+_N_ERRORS_OF_DRAWS = 3.0
+# Draws that are added to those of a level, so that few of them do not say much.
+_MORE_DRAWS = 5.0
 
 
 def log_posterior(
@@ -159,10 +162,11 @@ def hold_shares(module: TableScore, z: Tensor, n_rows: float) -> bool:
         part = slice(start, start + module.sizes[j])
         p = module.log_frequencies[part].double().exp()
         q = torch.bincount(levels[:, j] - start, minlength=module.sizes[j]) / len(z)
-        error = (p * (1 - p) * (1 / n_rows + 1 / len(z))).sqrt()
-        if column != module.base_column and ((p - q).abs() > _N_ERRORS * error).any():
-            # Half a draw stands for none.
-            shift = (p.clamp(min=0.5 / len(z)) / q.clamp(min=0.5 / len(z))).log()
+        error = (p * (1 - p)).sqrt()
+        most = error / n_rows**0.5 + _N_ERRORS_OF_DRAWS * error / len(z) ** 0.5
+        if column != module.base_column and ((p - q).abs() > most).any():
+            more = _MORE_DRAWS / len(z)
+            shift = ((p + more) / (q + more)).log()
             module.calibration[part, -1] += shift.to(module.calibration)
             moved = True
     return moved

@@ -77,7 +77,7 @@ def test_few_rows_of_many_columns_are_not_drawn_too_narrow():
     rng = np.random.RandomState(0)
     n, d = 150, 40
     X = rng.standard_normal((n, 5)) @ rng.standard_normal((5, d)) + rng.standard_normal((n, d))
-    generator = TabularGenerator(random_state=0).fit(X)
+    generator = TabularGenerator(max_steps=1500, random_state=0).fit(X)
     rows = generator.sample(2000, random_state=1)
     z = generator.encoder_.transform(rows)
     # A network of so few rows leads them to 0.8 of the spread and less.

@@ -62,7 +62,7 @@ _LEAST_SPLIT = 10
 # Of so few the tenth held out is missed, and a second training is short.
 _FEW_ROWS = 500
 _ROWS_OF_BASE, _DRAWS_OF_BASE = 10_000, 4000
-_DRAWS_OF_MARGINALS, _STEPS_OF_MARGINALS, _ROUNDS_OF_SHARES = 2048, 32, 6
+_DRAWS_OF_MARGINALS, _STEPS_OF_MARGINALS, _ROUNDS_OF_SHARES = 4096, 32, 6
 # At which the interval of a value is looked at.
 _N_PLACES = 4
 
