@@ -126,11 +126,10 @@ def calibrate(module: TableScore, rows: Rows, sigma_max: float, generator: torch
         with torch.no_grad():
             own = column.expand(len(x), 1)
             log_p = log_posterior(module, x, own, sigma_max, generator, absent)
-        start, known = sum(module.sizes[:j]), there[:, j]
-        part = slice(start, start + module.sizes[j])
+        part, known = module.levels_of_category(j), there[:, j]
         module.calibration[part] = _fitted(
             log_p[known, part],
-            levels[known, j] - start,
+            levels[known, j] - part.start,
             torch.where(module.column == column, 0.0, f[known]),
             weights[known],
             is_told[part, None],
@@ -158,10 +157,9 @@ def hold_shares(module: TableScore, z: Tensor, n_rows: float) -> bool:
         return False
     levels, moved = module.levels_of(z), False
     for j, column in zip(module.categories, module.category_columns.tolist(), strict=True):
-        start = sum(module.sizes[:j])
-        part = slice(start, start + module.sizes[j])
+        part = module.levels_of_category(j)
         p = module.log_frequencies[part].double().exp()
-        q = torch.bincount(levels[:, j] - start, minlength=module.sizes[j]) / len(z)
+        q = torch.bincount(levels[:, j] - part.start, minlength=module.sizes[j]) / len(z)
         error = (p * (1 - p)).sqrt()
         most = error / n_rows**0.5 + _N_ERRORS_OF_DRAWS * error / len(z) ** 0.5
         if column != module.base_column and ((p - q).abs() > most).any():

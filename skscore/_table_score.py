@@ -186,8 +186,7 @@ class TableScore(nn.Module):
         self.register_buffer("calibration", torch.zeros(shape))
         self.base_levels, self.base_column = slice(0, 0), -1
         if base is not None and base.category is not None:
-            end = sum(self.sizes[: base.category + 1])
-            self.base_levels = slice(end - self.sizes[base.category], end)
+            self.base_levels = self.levels_of_category(base.category)
             self.base_column = names.index(coded_groups[base.category].column)
         self.redraws = any(column != self.base_column for column in columns)
         self.network = ResidualMLP(
@@ -295,6 +294,11 @@ class TableScore(nn.Module):
             return log_p
         f = nn.functional.pad(self.standardised(x), (0, 1), value=1.0)
         return self._normalised(log_p + f @ self.calibration.T)
+
+    def levels_of_category(self, j: int) -> slice:
+        """Return where the levels of a category are among all."""
+        start = sum(self.sizes[:j])
+        return slice(start, start + self.sizes[j])
 
     def columns_of(self, features: Tensor) -> Tensor:
         """Return which columns (n, n_columns) have one of some features (n, d) or more."""

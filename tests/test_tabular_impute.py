@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skscore.tabular import ScoreImputer, TabularGenerator
+from skscore.tabular._cells import missing_cells
 from skscore.tabular.impute import _pooled
 
 QUICK = TabularGenerator(max_steps=2, hidden_units=(8,))
@@ -350,3 +351,14 @@ def test_cells_of_rows_without_weight_are_not_given():
     df = pd.DataFrame({"a": np.r_[X24[:4], np.full(20, np.nan)], "x": X24})
     with pytest.warns(UserWarning, match=r"No cell of the columns \['a'\]"):
         ScoreImputer(generator=QUICK).fit(df, sample_weight=np.r_[np.zeros(4), np.ones(20)])
+
+
+def test_holes_in_a_list_of_mixed_rows_are_none_to_be_learnt():
+    rows = [[1.5, "a"], [np.nan, "b"], [2.5, "a"], [3.5, "b"]] * 10
+    imputers = [
+        ScoreImputer(generator=QUICK, random_state=0).fit(X)
+        for X in (rows, np.array(rows, dtype=object))
+    ]
+    ours, theirs = (imputer.sample_imputations(rows, 1)[0] for imputer in imputers)
+    np.testing.assert_array_equal(ours, theirs)
+    assert missing_cells(rows)[:, 0].sum() == 10

@@ -210,7 +210,8 @@ def read_columns(X: Any) -> tuple[list[Column], Layout]:
 
 def missing_cells(X: Any) -> Array:
     """Return which cells (n, n_columns) of a table are missing."""
-    columns, _ = read_columns(np.asarray(X) if frame_kind(X) is None else X)
+    table = np.asarray(mixed_as_objects(X)) if frame_kind(X) is None else X
+    columns, _ = read_columns(table)
     return np.stack([column.missing for column in columns], axis=1)
 
 

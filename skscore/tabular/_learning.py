@@ -237,27 +237,33 @@ class TableTraining:
 
     def _hold_marginals(self, module: TableScore) -> None:
         """Hold the spread of drawn numbers and the shares of drawn levels to the rows."""
+        if not self.numeric and not module.redraws:
+            return
         weights = self.weights[:, None]
-        for k in range(_ROUNDS_OF_SHARES):
-            z = draw_rows(
-                self.encoder,
-                module,
-                _DRAWS_OF_MARGINALS,
-                None,
-                block_seed(self.seed, _DRAWS_OF_MARGINALS + k),
-                n_steps=_STEPS_OF_MARGINALS,
-                is_even=True,
-                verbose=False,
-            )
-            if k == 0:
-                is_given = np.isfinite(self.lower[:, self.numeric])
-                is_given &= ~to_numpy(self.missing).astype(bool)
-                n_rows = _number_of_rows(is_given * weights)
-                n_rows[~self.encoder.quantile_features_[self.numeric]] = 0
-                fit_spread(module, z[:, self.numeric], missing_numbers(z, self.groups), n_rows)
-            drawn = torch.tensor(z, device=self.device)
-            if not hold_shares(module, drawn, float(_number_of_rows(weights)[0])):
+        is_given = np.isfinite(self.lower[:, self.numeric])
+        is_given &= ~to_numpy(self.missing).astype(bool)
+        of_numbers = _number_of_rows(is_given * weights)
+        of_numbers[~self.encoder.quantile_features_[self.numeric]] = 0
+        z = self._whole_rows(module, 0)
+        fit_spread(module, z[:, self.numeric], missing_numbers(z, self.groups), of_numbers)
+        n_rows, k = float(_number_of_rows(weights)[0]), 1
+        while hold_shares(module, torch.tensor(z, device=self.device), n_rows):
+            if k == _ROUNDS_OF_SHARES:
                 return
+            z, k = self._whole_rows(module, k), k + 1
+
+    def _whole_rows(self, module: TableScore, k: int) -> Array:
+        """Return many rows of which nothing is given, others for each k."""
+        return draw_rows(
+            self.encoder,
+            module,
+            _DRAWS_OF_MARGINALS,
+            None,
+            block_seed(self.seed, _DRAWS_OF_MARGINALS + k),
+            n_steps=_STEPS_OF_MARGINALS,
+            is_even=True,
+            verbose=False,
+        )
 
     def _base(self, rows: EncodedRows, missing: Tensor) -> tuple[LocationModel | None, bool]:
         """Return what the network starts from, and whether that leaves little to learn."""

@@ -128,7 +128,7 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         if generator.random_state is None:
             generator.set_params(random_state=self.random_state)
         self.generator_ = generator.fit(X, sample_weight=sample_weight)
-        gone = missing_cells(mixed_as_objects(X))
+        gone = missing_cells(X)
         if sample_weight is not None:
             gone = gone[np.asarray(sample_weight) > 0]
         empty = np.flatnonzero(gone.all(axis=0))
