@@ -670,6 +670,8 @@ def test_kinds_can_be_named():
             {"numeric": ["a"], "categorical": ["a"]},
             "numeric= names the column 'a', which categorical= names, too",
         ),
+        ({"categorical": np.array([True])}, "categorical= is a mask; give the labels of columns"),
+        ({"numeric": [["a"]]}, r"numeric= holds \['a'\], which is no label of a column"),
         ({"numeric": ["a"]}, "Column 'a' is to hold numbers, and holds 'x', a str"),
         ({"datetime": ["a"]}, "Column 'a' is to hold dates, and holds 'x', 'y'"),
         ({"tails": "normal"}, "tails"),
@@ -903,6 +905,24 @@ def test_decimals_that_doubles_do_not_tell_apart_are_refused(cell):
     for lists in ({}, {"categorical": ["price"]}):
         with pytest.raises(ValueError, match="Column 'price' holds decimals such as"):
             TabularEncoder(**lists).fit(df)
+
+
+@pytest.mark.parametrize("name", ["Int128", "UInt128"])
+def test_integers_of_128_bits_come_back_or_are_refused_by_name(name):
+    pl = pytest.importorskip("polars")
+    dtype = getattr(pl, name, None)
+    if dtype is None:
+        pytest.skip(f"This polars has no {name}.")
+    assert_round_trip(pl.DataFrame({"a": pl.Series([3, 2**53, None, 3], dtype=dtype)}))
+    with pytest.raises(ValueError, match=r"Column 'a' holds integers beyond 2\*\*53"):
+        TabularEncoder().fit(pl.DataFrame({"a": pl.Series([3, 2**53 + 1], dtype=dtype)}))
+
+
+def test_columns_labelled_true_and_false_are_no_mask():
+    df = pd.DataFrame({True: [1, 2, 1], False: [0.5, 1.5, 2.5]})
+    assert_round_trip(df, categorical=[True])
+    groups = TabularEncoder(categorical=[True]).fit(df).feature_groups_
+    assert [group.kind for group in groups] == ["categorical", "numeric"]
 
 
 def test_large_integers_among_other_numbers_are_refused():

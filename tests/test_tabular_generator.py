@@ -170,6 +170,12 @@ def test_constraints_are_kept(fitted):
         fitted.sample(3, constraints=lambda df: True)
 
 
+@pytest.mark.parametrize("constraints", ["children > 2", {"children": 2}, [len, "sex"], 3])
+def test_constraints_that_cannot_be_called_are_refused(fitted, constraints):
+    with pytest.raises(TypeError, match="can be no check of rows; give a function that is called"):
+        fitted.sample(3, constraints=constraints)
+
+
 def test_missing_cells_are_generated_or_filled(fitted):
     assert fitted.sample(400, random_state=0)["weight"].isna().any()
     df = table()
@@ -366,6 +372,14 @@ def test_nothing_of_an_earlier_fit_is_left():
     assert not hasattr(generator, "feature_names_in_")
     generator.fit(np.ones((60, 3)))
     assert not any(hasattr(generator, name) for name in ("net_", "n_steps_", "best_step_"))
+
+
+@pytest.mark.parametrize("blank", [None, pd.NA, np.nan])
+def test_a_missing_answer_keeps_no_row(fitted, blank):
+    rows = fitted.sample(
+        20, random_state=0, constraints=lambda df: [True if s == "f" else blank for s in df["sex"]]
+    )
+    assert (rows["sex"] == "f").all()
 
 
 def test_a_missing_cell_keeps_no_constraint():

@@ -362,3 +362,39 @@ def test_holes_in_a_list_of_mixed_rows_are_none_to_be_learnt():
     ours, theirs = (imputer.sample_imputations(rows, 1)[0] for imputer in imputers)
     np.testing.assert_array_equal(ours, theirs)
     assert missing_cells(rows)[:, 0].sum() == 10
+
+
+@pytest.mark.parametrize("dtype", ["bool", "boolean", object])
+def test_booleans_that_are_named_as_numbers_are_averaged(dtype):
+    draws = [pd.DataFrame({"b": pd.Series(own, dtype=dtype)}) for own in ([1, 0], [1, 0], [0, 1])]
+    draws = draws if dtype is object else [own.astype(dtype) for own in draws]
+    pooled = _pooled(draws, np.mean, {"b"})["b"]
+    assert pooled.dtype == draws[0]["b"].dtype
+    expected = [2 / 3, 1 / 3] if dtype is object else [True, False]
+    np.testing.assert_allclose(pooled.to_numpy(dtype=float), expected)
+
+
+def test_the_largest_doubles_are_averaged():
+    draws = [pd.DataFrame({"x": [1.7e308, -1.7e308, 1.0]}) for _ in range(5)]
+    np.testing.assert_allclose(_pooled(draws, np.mean, {"x"})["x"], [1.7e308, -1.7e308, 1.0])
+
+
+def test_labels_of_columns_need_not_be_strings():
+    df = holed(table()).rename(columns={"y": 1, "count": ("a", 2)})
+    imputer = ScoreImputer(strategy="draw", generator=QUICK, random_state=0).fit(df)
+    filled = imputer.transform(df)
+    assert list(filled.columns) == list(df.columns)
+    assert filled.notna().all(axis=None)
+    with pytest.raises(ValueError, match=r"X has the columns .* give the same ones in the same"):
+        imputer.transform(df[df.columns[::-1]])
+    with pytest.raises(ValueError, match="X has the columns"):
+        imputer.transform(df.rename(columns={1: "y", ("a", 2): "count"}))
+
+
+def test_what_a_given_cell_may_not_be_names_its_column(fitted):
+    df = table(5)
+    df["sign"] = pd.Categorical(["plus", "minus", "zero", "plus", "plus"])
+    df.loc[2, "x"] = np.nan
+    message = r"Cells are given as \['zero'\] in the column 'sign', whose categories are"
+    with pytest.raises(ValueError, match=message):
+        fitted.transform(df)

@@ -88,6 +88,10 @@ def test_balanced_classes_come_back():
         ({"sampling_strategy": {"z": 3}}, r"names the classes \['z'\], which y has not"),
         ({"sampling_strategy": {"a": 3}}, r"asks for \{'a': 3\} rows, fewer than"),
         ({"sampling_strategy": {"b": 20.5}}, r"asks for \{'b': 20.5\} rows; give whole numbers"),
+        ({"sampling_strategy": {"b": np.nan}}, r"asks for \{'b': nan\} rows; give whole numbers"),
+        ({"sampling_strategy": {"b": np.inf}}, r"asks for \{'b': inf\} rows; give whole numbers"),
+        ({"sampling_strategy": {"b": None}}, r"asks for \{'b': None\} rows; give whole numbers"),
+        ({"sampling_strategy": lambda y: 0.5}, r"returned 0.5; it has to return a dict"),
     ],
 )
 def test_what_cannot_be_done_is_refused(options, message):

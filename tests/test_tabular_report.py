@@ -310,6 +310,8 @@ def test_what_does_not_fit_is_refused():
         report_of(train, train, target="y")
     with pytest.raises(ValueError, match="task='rank' is unknown; give one of"):
         report_of(train, train, task="rank")
+    with pytest.raises(ValueError, match="train has a column with the label NaN"):
+        report_of(train.rename(columns={"size": np.nan}), train)
     for bad in (5, 20.5, True):
         with pytest.raises(ValueError, match=f"max_rows={bad}"):
             report_of(train, train, max_rows=bad)
@@ -329,6 +331,12 @@ def test_the_picture_shows_the_columns_least_alike_first(report):
     figure.canvas.draw()  # a lone dollar in a name is no mathematics
     drawn = {label for ax in figure.axes for label in ax.get_legend_handles_labels()[1]}
     assert drawn == {"real", "synthetic", "real (test)"}
+
+
+@pytest.mark.parametrize("n_columns", [0, -1, 2.5])
+def test_a_picture_of_no_column_is_refused(report, n_columns):
+    with pytest.raises(ValueError, match=f"n_columns={n_columns} draws nothing"):
+        report.plot(n_columns=n_columns)
 
 
 def test_the_heights_drawn_are_the_shares_of_the_rows(report):

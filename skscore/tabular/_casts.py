@@ -22,7 +22,7 @@ _TIMES = (np.datetime64, np.timedelta64, date, timedelta)
 def refusal(label: Hashable, dtype: Any) -> ValueError:
     """Return the error of a cell that a dtype does not hold."""
     return ValueError(
-        f"conditions have values in the column {label!r} that its dtype {dtype} does not hold."
+        f"Cells are given in the column {label!r} that its dtype {dtype} does not hold."
     )
 
 
@@ -31,8 +31,8 @@ def _check_levels(cells: Any, levels: list[Any], label: Hashable) -> None:
     unknown = {str(cell) for cell in cells if not isinstance(cell, Hashable) or cell not in known}
     if unknown:
         raise ValueError(
-            f"conditions have {sorted(unknown)} in the column {label!r}, whose "
-            f"categories are {levels}."
+            f"Cells are given as {sorted(unknown)} in the column {label!r}, whose categories are "
+            f"{levels}."
         )
 
 
@@ -85,8 +85,8 @@ def as_polars_dtype(series: Any, dtype: Any) -> Any:
     families = _polars_family(series.dtype), _polars_family(dtype)
     if families == ("date", "instant"):
         raise ValueError(
-            f"conditions have times without a time zone in the column {series.name!r}, which has "
-            f"the time zone {dtype.time_zone}; give them one."
+            f"Cells are given as times without a time zone in the column {series.name!r}, which "
+            f"has the time zone {dtype.time_zone}; give them one."
         )
     try:
         cast = series.cast(dtype)

@@ -1,10 +1,10 @@
-"""Columns of data frames and arrays as NumPy arrays with a mask, and back.
+"""Columns of data frames and arrays as NumPy arrays with a mask.
 
 Three containers come in, pandas and polars data frames and arrays. A `Column` is the same for all:
 its cells in the NumPy dtype that is theirs (integers stay integers, dates are datetime64), a mask
-of the missing ones, and the dtype to go back to. A `Layout` is what is needed to make a container
-like it, and no cell. pandas and polars are imported only where such a frame has been seen; polars
-is read through narwhals.
+of the missing ones, and the dtype to go back to, for which :mod:`skscore.tabular._layout` is
+needed. pandas and polars are imported only where such a frame has been seen; polars is read through
+narwhals.
 """
 
 import sys
@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skscore._polars import is_polars, narwhals, series_of
+from skscore._polars import is_polars, narwhals
+from skscore.tabular._layout import Layout, polars_ticks
 
 __all__ = [
     "Column",
-    "Layout",
     "as_objects",
     "frame_kind",
     "missing_cells",
@@ -79,65 +79,6 @@ class Column:
         found = self.values[self.missing]
         kinds = [type(cell) for cell in found]
         return found[kinds.index(Counter(kinds).most_common(1)[0][0])]
-
-
-@dataclass(frozen=True, eq=False)
-class Layout:
-    """The container, column labels and dtypes of a table, and no row of it.
-
-    Attributes
-    ----------
-    container : {"pandas", "polars", "array"}
-        What it was.
-    names : sequence of hashables
-        Column labels, an Index for pandas.
-    dtypes : tuple of dtypes
-        One for each column.
-    """
-
-    container: str
-    names: Any
-    dtypes: tuple[Any, ...]
-
-    def assemble(self, cells: Sequence[tuple[Array, Array, Any]], index: Any = None) -> Any:
-        """Make a table of columns.
-
-        Parameters
-        ----------
-        cells : sequence of (values, missing, marker)
-            For each column its values, which of them are missing, and what stands for those in a
-            column of objects.
-        index : pandas.Index or None, default=None
-            Row labels; None counts from 0.
-
-        Returns
-        -------
-        table : DataFrame or ndarray
-        """
-        parts = list(zip(cells, self.dtypes, strict=True))
-        if self.container == "array":
-            columns = [_to_numpy(*cell, dtype) for cell, dtype in parts]
-            table = np.empty((len(columns[0]), len(columns)), dtype=self.dtypes[0])
-            for j, column in enumerate(columns):
-                table[:, j] = column
-            return table
-        if self.container == "polars":
-            nw = narwhals()
-            made = {
-                name: _to_polars(name, *cell, dtype)
-                for name, (cell, dtype) in zip(self.names, parts, strict=True)
-            }
-            return nw.from_dict(made).to_native()
-        import pandas as pd
-
-        rows = pd.RangeIndex(len(cells[0][0])) if index is None else index
-        # Keyed by position: a label may be anything.
-        series = {
-            j: _to_pandas(*cell, dtype).set_axis(rows) for j, (cell, dtype) in enumerate(parts)
-        }
-        frame = pd.DataFrame(series, index=rows)
-        frame.columns = self.names
-        return frame
 
 
 def frame_kind(X: Any) -> str | None:
@@ -321,7 +262,7 @@ def _from_polars(series: Any) -> Column:
     if dtype == nw.Boolean:
         kind, values = "label", series.fill_null(value=False).to_numpy()
     elif dtype.is_integer():
-        kind, values = "number", series.fill_null(0).to_numpy()
+        kind, values = "number", _as_integers(series).fill_null(0).to_numpy()
     elif dtype.is_numeric():
         cells = series if dtype.is_float() else _as_doubles(series)
         kind, values = "number", cells.fill_null(np.nan).to_numpy()
@@ -330,13 +271,26 @@ def _from_polars(series: Any) -> Column:
         missing = missing | (values != values)
     elif dtype.is_temporal():
         ticks = series.cast(nw.Int64).fill_null(0).to_numpy()
-        kind, values = "time", ticks.astype(np.int64).view(_polars_ticks(dtype))
+        kind, values = "time", ticks.astype(np.int64).view(polars_ticks(dtype))
     else:
         kind, values = "label", as_objects(series.to_list())
         if dtype == nw.Enum:
             levels = tuple(dtype.categories)
     gone = np.asarray(missing, dtype=bool)
     return Column(name, np.asarray(values), gone, kind, dtype, levels, blank)
+
+
+def _as_integers(series: Any) -> Any:
+    """Return integers, those of 128 bits as such of 64, which NumPy has."""
+    nw = narwhals()
+    if series.dtype not in (nw.Int128, nw.UInt128):
+        return series
+    if max(abs(series.min() or 0), abs(series.max() or 0)) > 2**53:
+        raise ValueError(
+            f"Column {series.name!r} holds integers beyond 2**53, which double precision does not "
+            "tell apart; cast it to text, or to a float."
+        )
+    return series.cast(nw.Int64)
 
 
 def _as_doubles(series: Any) -> Any:
@@ -349,64 +303,3 @@ def _as_doubles(series: Any) -> Any:
             "precision tells apart; cast it to text, or to a float."
         )
     return series.cast(narwhals().Float64)
-
-
-def _polars_ticks(dtype: Any) -> np.dtype:
-    """Return the NumPy dtype that counts the same ticks as dates, times and durations do."""
-    nw = narwhals()
-    if dtype == nw.Date:
-        return np.dtype("M8[D]")
-    code = "M8" if dtype == nw.Datetime else "m8"
-    return np.dtype(f"{code}[{getattr(dtype, 'time_unit', 'ns')}]")
-
-
-def _to_numpy(values: Array, missing: Array, marker: Any, dtype: np.dtype) -> Array:
-    """Return the cells in a NumPy dtype."""
-    if dtype.kind == "O":
-        made = values.astype(object)
-        made[missing] = marker
-        return made
-    if values.dtype == object:
-        blank = np.datetime64("NaT") if dtype.kind == "M" else np.timedelta64("NaT")
-        fill = {"f": np.nan, "M": blank, "m": blank}.get(dtype.kind)
-        return np.array(
-            [fill if gone else cell for cell, gone in zip(values, missing, strict=True)],
-            dtype=dtype,
-        )
-    made = values.astype(dtype)
-    if dtype.kind == "f":
-        made[missing] = np.nan
-    elif dtype.kind in "mM":
-        made[missing] = np.array("NaT", dtype=dtype)
-    return made
-
-
-def _to_pandas(values: Array, missing: Array, marker: Any, dtype: Any) -> Any:
-    import pandas as pd
-
-    if isinstance(dtype, np.dtype):
-        return pd.Series(_to_numpy(values, missing, marker, dtype), dtype=dtype)
-    if isinstance(dtype, pd.SparseDtype):
-        return pd.Series(_to_numpy(values, missing, marker, dtype.subtype)).astype(dtype)
-    if isinstance(dtype, pd.DatetimeTZDtype):
-        ticks: Any = _to_numpy(values, missing, marker, np.dtype(f"M8[{dtype.unit}]"))
-        return pd.Series(ticks).dt.tz_localize("UTC").astype(dtype)
-    if values.dtype != object:
-        return pd.Series(values).astype(dtype).mask(missing)
-    cells = [None if gone else cell for cell, gone in zip(values, missing, strict=True)]
-    if isinstance(dtype, pd.CategoricalDtype):
-        return pd.Series(pd.Categorical(cells, dtype=dtype))
-    return pd.Series(pd.array(cells, dtype=dtype))
-
-
-def _to_polars(name: str, values: Array, missing: Array, marker: Any, dtype: Any) -> Any:
-    nw = narwhals()
-    if values.dtype == object and dtype.is_temporal():
-        values = _to_numpy(values, missing, marker, _polars_ticks(dtype))
-    ticks = values.dtype.kind in "mM"
-    cells = (values.view(np.int64) if ticks else values).tolist()
-    for i in np.flatnonzero(missing):
-        cells[i] = marker
-    made = {"i": nw.Int64, "m": nw.Int64, "M": nw.Int64, "u": nw.UInt64, "f": nw.Float64}
-    first = made.get(values.dtype.kind, dtype)
-    return series_of(name, cells, first).cast(dtype)

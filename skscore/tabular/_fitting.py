@@ -4,7 +4,7 @@ The kind of a column is that of its dtype, unless a list names it. Short codes a
 need the features of the other columns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,9 +89,21 @@ def fit_codecs(
 
 def _kinds(columns: Sequence[Column], lists: dict[str, Any]) -> list[str]:
     kinds = {column.name: column.kind for column in columns}
+    truths = bool, np.bool_
+    may_be_truths = any(isinstance(name, truths) for name in kinds)
     named: dict[Any, str] = {}
     for parameter, labels in lists.items():
         for name in [] if labels is None else list(labels):
+            if isinstance(name, truths) and not may_be_truths:
+                raise ValueError(
+                    f"{parameter}= is a mask; give the labels of columns, X.columns[mask], or the "
+                    "positions of those of an array, np.flatnonzero(mask)."
+                )
+            if not isinstance(name, Hashable):
+                raise ValueError(
+                    f"{parameter}= holds {name!r}, which is no label of a column; give one list of "
+                    "labels."
+                )
             if name not in kinds:
                 raise ValueError(
                     f"{parameter}= names the column {name!r}, which X does not have; it has "

@@ -156,8 +156,8 @@ class LabelCodec(Codec):
             if gone.any():
                 raise ValueError(
                     f"{self.where} has {gone.sum()} missing cell(s), and had none in fit; fit "
-                    "on rows among which some are missing, impute them first, or use "
-                    "handle_unknown='map' to take them for the most frequent level."
+                    "on rows among which some are missing, or impute them first. "
+                    "TabularEncoder(handle_unknown='map') takes them for the most frequent level."
                 )
             raise unknown_levels(self.where, cells[unknown])
         mapped = self.missing_code

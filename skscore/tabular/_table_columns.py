@@ -174,6 +174,8 @@ def _frame(table: Any, name: str) -> Any:
 
 
 def _check_columns(frame: Any, name: str, names: list[Any], first: str) -> None:
+    if any(isinstance(label, float) and label != label for label in frame.columns):
+        raise ValueError(f"{name} has a column with the label NaN; give it another.")
     repeated = list(frame.columns[frame.columns.duplicated()].unique())
     if repeated:
         raise ValueError(f"{name} has more than one column of the name {repeated}; rename them.")

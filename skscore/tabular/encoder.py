@@ -23,18 +23,17 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import (
-    _check_feature_names,
     _check_feature_names_in,
-    _check_n_features,
     _check_sample_weight,
     check_is_fitted,
     validate_data,
 )
 
 from skscore._groups import FeatureGroup
-from skscore.tabular._cells import Column, Layout, frame_kind, mixed_as_objects, read_columns
+from skscore.tabular._cells import Column, frame_kind, mixed_as_objects, read_columns
 from skscore.tabular._columns import Codec, CodecOptions
 from skscore.tabular._fitting import fit_codecs
+from skscore.tabular._layout import Layout
 from skscore.tabular._tags import MixedInput
 
 __all__ = ["TabularEncoder"]
@@ -415,17 +414,7 @@ class TabularEncoder(MixedInput, TransformerMixin, BaseEstimator):
                 f"X has {len(X)} row(s) and {len(columns)} column(s); give a table with at least "
                 "one of each."
             )
-        if all(isinstance(name, str) for name in layout.names):
-            _check_feature_names(self, X, reset=reset)
-        elif reset:
-            if hasattr(self, "feature_names_in_"):
-                del self.feature_names_in_
-        elif list(layout.names) != list(self._layout.names):
-            raise ValueError(
-                f"X has the columns {list(layout.names)}, and fit had {list(self._layout.names)}; "
-                "give the same ones in the same order."
-            )
-        _check_n_features(self, X, reset=reset)
+        self._check_labels(X, None if reset else list(self._layout.names))
         return columns, layout
 
 

@@ -34,7 +34,7 @@ from skscore._validation import (
     check_weights,
     draw_seed,
 )
-from skscore.tabular._cells import frame_kind
+from skscore.tabular._cells import frame_kind, missing_cells
 from skscore.tabular._conditions import given_rows
 from skscore.tabular._density import TableDensity
 from skscore.tabular._drawing import SIGMA_MAX, SIGMA_MIN, draw_rows
@@ -340,6 +340,8 @@ class TabularGenerator(MixedInput, BaseEstimator):
             If n_samples is not a positive integer or not that of the conditions, the conditions
             have other columns or values that cannot be encoded, or rows that keep the constraints
             are not found in 50 rounds.
+        TypeError
+            If a constraint cannot be called.
         FloatingPointError
             If the sampler diverges.
         """
@@ -350,10 +352,10 @@ class TabularGenerator(MixedInput, BaseEstimator):
             n_rows = check_n_samples(1 if n_samples is None else n_samples)
         else:
             n_rows = len(given)
+        checks = _checks(constraints)
         z = self._draw(n_rows, given, draws)
-        if constraints is None:
+        if not checks:
             return self._decode(z, given)
-        checks = [constraints] if callable(constraints) else list(constraints)
         pending = np.arange(n_rows)
         for _ in range(_MAX_ROUNDS):
             rows = self._decode(z[pending], None if given is None else given.part(pending))
@@ -491,18 +493,31 @@ class TabularGenerator(MixedInput, BaseEstimator):
         )
 
 
+def _checks(constraints: Any) -> list[Callable[[Any], Any]]:
+    """Return the constraints of `sample` as a list."""
+    checks = [constraints] if callable(constraints) else constraints
+    if checks is None:
+        return []
+    if not isinstance(checks, Sequence) or not all(map(callable, checks)):
+        raise TypeError(
+            f"constraints={constraints!r} can be no check of rows; give a function that is called "
+            "with generated rows and returns a truth value for each, such as "
+            "lambda rows: rows['age'] >= 18, or a list of them."
+        )
+    return list(checks)
+
+
 def _kept(rows: Any, checks: Sequence[Callable[[Any], Any]]) -> Array:
     """Return which rows keep all constraints."""
     kept = np.ones(len(rows), dtype=bool)
     for check in checks:
-        found = check(rows)
-        if hasattr(found, "fillna"):
-            found = found.fillna(value=False)  # a missing cell keeps no constraint
-        answer = np.asarray(found, dtype=bool)
+        answer = np.asarray(check(rows))
         if answer.shape != kept.shape:
             raise ValueError(
                 f"A constraint returned the shape {answer.shape} for {len(rows)} rows; it has to "
                 "return one truth value a row."
             )
-        kept &= answer
+        known = ~missing_cells(answer[:, None])[:, 0]  # a missing cell keeps no constraint
+        kept[known] &= answer[known].astype(bool)
+        kept &= known
     return kept

@@ -27,6 +27,8 @@ from skscore.tabular.generator import TabularGenerator
 
 __all__ = ["ScoreImputer"]
 
+_LARGE = 1e300
+
 
 class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Fill missing cells of numbers and categories, given the others.
@@ -213,7 +215,8 @@ class ScoreImputer(MixedInput, OneToOneFeatureMixin, TransformerMixin, BaseEstim
             X = mixed_as_objects(X)
             table = validate_data(self, X, reset=False, dtype=None, ensure_all_finite=False)
         else:
-            table = validate_data(self, X, reset=False, skip_check_array=True)
+            table = X
+            self._check_labels(X, self.generator_.encoder_.columns_)
         return table, missing_cells(table)
 
 
@@ -256,7 +259,8 @@ def _pooled(draws: list[Any], average: Callable[..., Any], numeric: set[Any]) ->
         else:
             cells = np.stack([own.to_numpy(dtype=object) for own in column])
         found = _of_cells(cells, average if is_number else None)
-        found = np.rint(found) if is_number and dtype.kind in "iu" else found
+        if is_number and dtype.kind in "iub":
+            found = np.rint(found).astype(bool) if dtype.kind == "b" else np.rint(found)
         series = type(pooled.iloc[:, j])(found, index=pooled.index, name=name)
         pooled.isetitem(j, series.astype(dtype))
     return pooled
@@ -272,9 +276,12 @@ def _of_cells(cells: Array, average: Callable[..., Any] | None) -> Array:
         return middle.astype(cells.dtype)
     if average is not None:
         try:
-            found: Array = average(cells.astype(float), axis=0)
+            numbers = cells.astype(float)
         except (TypeError, ValueError):  # dates as text, or levels in order
             return _of_cells(cells, None)
+        # The sum of the largest doubles is infinite.
+        unit = max(1.0, np.nanmax(np.abs(numbers), initial=0.0) / _LARGE)
+        found: Array = average(numbers / unit, axis=0) * unit
         return found
     return as_objects([_commonest(own.tolist()) for own in cells.T]).astype(cells.dtype)
 

@@ -177,6 +177,11 @@ class ScoreOverSampler(BaseEstimator):
         strategy = self.sampling_strategy
         if callable(strategy):
             strategy = strategy(labels)
+            if not isinstance(strategy, Mapping):
+                raise ValueError(
+                    f"sampling_strategy returned {strategy!r}; it has to return a dict with the "
+                    "number of rows of each class afterwards."
+                )
         if isinstance(strategy, Mapping):
             unknown = set(strategy) - set(counts)
             if unknown:
@@ -184,7 +189,11 @@ class ScoreOverSampler(BaseEstimator):
                     f"sampling_strategy names the classes {sorted(unknown, key=str)}, which y has "
                     "not."
                 )
-            broken = {label: n for label, n in strategy.items() if n != int(n)}
+            broken = {
+                label: n
+                for label, n in strategy.items()
+                if not isinstance(n, Real) or not float(n).is_integer()
+            }
             if broken:
                 raise ValueError(
                     f"sampling_strategy asks for {broken} rows; give whole numbers of rows."

@@ -31,6 +31,7 @@ test); Naeem et al., ICML 2020 (coverage); Esteban et al., 2017 (train on synthe
 Yoon et al., 2023 (d_1/d_2); Zhao et al., "CTAB-GAN", ACML 2021 (distance to the closest record).
 """
 
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
@@ -214,10 +215,16 @@ class SyntheticDataReport:
 
         Raises
         ------
+        ValueError
+            If n_columns is no positive integer.
         ImportError
             If matplotlib is not installed.
         """
         _matplotlib()
+        if not isinstance(n_columns, Integral) or n_columns < 1:
+            raise ValueError(
+                f"n_columns={n_columns!r} draws nothing; give an integer of 1 or more."
+            )
         import matplotlib.pyplot as plt
 
         names = self._worst(n_columns)
