@@ -9,15 +9,16 @@ the standard deviation of many draws and μ their mean, they become
 
 where 1/√(2n) is the standard error of the standard deviation of n normal numbers: the spread of
 draws is that of the rows within three standard errors, and where it was, draws stay as they are.
-Rows of which cells are given are not touched: what k makes of them depends on how much the given
-cells say.
+Rows of which cells are given are not touched, since what k makes of them depends on how much the
+given cells say; but those of which the category of the network's base alone is given are, since
+whole rows are drawn given it, too.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from skscore._table_score import TableScore
+from skscore._table_score import GIVEN, TableScore
 from skscore._validation import Array
 
 __all__ = ["fit_spread", "hold_spread"]
@@ -52,8 +53,13 @@ def fit_spread(module: TableScore, z: Array, missing: Array, n_rows: Array) -> N
     module.spread.copy_(torch.tensor(np.stack([mean, k])))
 
 
-def hold_spread(module: TableScore, z: Tensor) -> Tensor:
-    """Return whole rows (n, d) with the spread of their numbers held."""
+def hold_spread(module: TableScore, z: Tensor, state: Tensor | None = None) -> Tensor:
+    """Return rows (n, d) with the spread of their numbers held, where states are of whole rows."""
     mean, k = module.spread.to(z)
     numbers = z[:, module.numeric]
-    return z.index_copy(1, module.numeric, mean + k * (numbers - mean))
+    held = mean + k * (numbers - mean)
+    if state is not None:
+        others = torch.arange(module.n_columns, device=z.device) != module.base_column
+        is_whole = (state[:, others] != GIVEN).all(1, keepdim=True)
+        held = torch.where(is_whole, held, numbers)
+    return z.index_copy(1, module.numeric, held)

@@ -24,18 +24,25 @@ def noise_and_ranks(module: TableScore, noise: Tensor) -> tuple[Tensor, Tensor]:
     return noise[:, :d], torch.special.ndtr(noise[:, d:])
 
 
-def draw_first(module: TableScore, u: Tensor) -> tuple[Tensor | None, Tensor | None]:
+def draw_first(
+    module: TableScore, u: Tensor, state: Tensor | None = None, clean: Tensor | None = None
+) -> tuple[Tensor | None, Tensor | None]:
     """Return states and cells of rows in which the category of the base alone is given.
 
-    With uniform numbers u (n, n_categories) that are spread evenly, so are its levels. None and
-    None where the base has no category.
+    Rows of which states say that some cells are given stay as they are. With uniform numbers
+    u (n, n_categories) that are spread evenly, so are the levels. Nothing changes where the base
+    has no category.
     """
     if module.base_column < 0:
-        return None, None
+        return state, clean
     levels = module.levels_at(module.log_frequencies.expand(len(u), -1), u)
-    state = u.new_full((len(u), module.n_columns), DRAWN)
-    state[:, module.base_column] = GIVEN
-    return state, module.encode_levels(u.new_zeros(len(u), len(module.mean)), levels)
+    first = u.new_full((len(u), module.n_columns), DRAWN)
+    first[:, module.base_column] = GIVEN
+    cells = module.encode_levels(u.new_zeros(len(u), len(module.mean)), levels)
+    if state is None or clean is None:
+        return first, cells
+    is_free = (state != GIVEN).all(1, keepdim=True)
+    return torch.where(is_free, first, state), torch.where(is_free, cells, clean)
 
 
 def starting_rows(

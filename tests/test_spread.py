@@ -72,6 +72,33 @@ def test_rows_with_given_cells_are_not_touched():
     assert (narrow.std() < 0.6 * whole.std()).all()
 
 
+def of_two_classes():
+    rng = np.random.RandomState(0)
+    kind = rng.choice(["u", "v"], 300, p=[0.3, 0.7])
+    numbers = rng.standard_normal((300, 2)) + 3 * (kind == "u")[:, None]
+    return pd.DataFrame(numbers, columns=["a", "b"]).assign(
+        kind=kind, other=rng.choice(["p", "q", "r"], 300)
+    )
+
+
+def test_rows_given_the_category_that_is_drawn_first_are_whole_rows():
+    df = of_two_classes()
+    generator = TabularGenerator(max_steps=20, hidden_units=(16,), random_state=0).fit(df)
+    module = generator.net_.module_
+    assert module.base_column == 2
+    module.spread[1] = 1.5
+    whole = generator.sample(50, random_state=0)
+    given = whole[["kind"]]
+    pd.testing.assert_frame_equal(generator.sample(conditions=given, random_state=0), whole)
+    # Neither are those of which nothing is given any other rows.
+    nothing = given.assign(kind=np.nan).astype(object)
+    pd.testing.assert_frame_equal(generator.sample(conditions=nothing, random_state=0), whole)
+    given = whole[["kind", "other"]]
+    before = generator.sample(conditions=given, random_state=0)
+    module.spread[1] = 1.0
+    pd.testing.assert_frame_equal(generator.sample(conditions=given, random_state=0), before)
+
+
 @pytest.mark.slow
 def test_few_rows_of_many_columns_are_not_drawn_too_narrow():
     rng = np.random.RandomState(0)

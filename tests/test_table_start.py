@@ -36,6 +36,19 @@ def test_without_a_category_nothing_is_drawn_first():
     assert draw_first(module(category=None), torch.rand(4, 2)) == (None, None)
 
 
+def test_rows_of_which_something_is_given_stay_as_they_are():
+    network = module()
+    u = torch.rand(3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    state = torch.full((3, 3), DRAWN, dtype=torch.float64)
+    state[1, 0] = GIVEN
+    clean = torch.full((3, 6), 7.0, dtype=torch.float64)
+    found, cells = draw_first(network, u, state, clean)
+    assert found.tolist() == [[DRAWN, DRAWN, GIVEN], [GIVEN, DRAWN, DRAWN], [DRAWN, DRAWN, GIVEN]]
+    whole = draw_first(network, u)[1]
+    assert torch.equal(cells[[0, 2]], whole[[0, 2]])
+    assert torch.equal(cells[1], clean[1])
+
+
 def test_rows_start_around_the_mean_of_their_level():
     network, n = module(), 4096
     u = torch.full((n, 2), 0.95, dtype=torch.float64)

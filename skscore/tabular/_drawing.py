@@ -122,16 +122,14 @@ def _draw_block(
     n_steps: int,
 ) -> Tensor:
     noise, u = noise_and_ranks(module, noise)
-    is_whole = state is None or clean is None
-    if state is None or clean is None:
-        state, clean = draw_first(module, u)
-    else:
+    if state is not None and clean is not None:
         filler = PART - len(state)
         state = torch.cat([state, state[-1:].expand(filler, -1)])
         clean = torch.cat([clean, clean[-1:].expand(filler, -1)])
+    state, clean = draw_first(module, u, state, clean)
     with torch.no_grad():
         x, z = _last_two(module, noise, state, clean, n_steps)
-        z = hold_spread(module, z) if is_whole else z
+        z = hold_spread(module, z, state)
         # Of levels that are still open the mean is between their codes.
         _, log_p = module.parts(x, torch.full_like(x[:, :1], SIGMA_MIN), state)
         z = module.encode_levels(z, module.draw_levels(log_p, generator))
