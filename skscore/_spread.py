@@ -5,10 +5,12 @@ fewer rows and the more columns there are: the standard deviation of 60 numbers 
 came out as 0.75 of that of the rows. Every number is standard normal in the code of a table. With s
 the standard deviation of many draws and μ their mean, they become
 
-    μ + k (z - μ),    k s = s clipped to 1 ± 3/√(2n)
+    μ + k (z - μ),    k s = s clipped to 1 ± 2.5/√(2n)
 
 where 1/√(2n) is the standard error of the standard deviation of n normal numbers: the spread of
-draws is that of the rows within three standard errors, and where it was, draws stay as they are.
+draws is that of the rows within 2.5 standard errors, and within three with the chance of a few
+thousand draws. Where it was, draws stay as they are.
+
 Rows of which cells are given are not touched, since what k makes of them depends on how much the
 given cells say; but those of which the category of the network's base alone is given are, since
 whole rows are drawn given it, too.
@@ -23,7 +25,7 @@ from skscore._validation import Array
 
 __all__ = ["fit_spread", "hold_spread"]
 
-_N_ERRORS = 3.0
+_N_ERRORS = 2.5
 # What has less spread than this is no law of numbers to be widened.
 _LEAST_SPREAD = 0.1
 
