@@ -237,7 +237,7 @@ def test_cells_of_another_dtype_of_pandas_are_given(dtype, fill, given):
         ("int64", 1, 10**30),
         ("int64", 1, np.inf),
         ("int64", 1, [1, 2]),
-        ("str", "u", 3),
+        ("string", "u", 3),
         ("period[D]", DAY, MONTH),
         ("M8[ns]", "2024-01-01", pd.Timestamp("2024-01-01", tz="UTC")),
         ("M8[ns, UTC]", "2024-01-01", pd.Timestamp("2024-01-01")),
