@@ -14,11 +14,11 @@ improve. So the last validation is kept at which
 
 SE being the standard error of the difference of the two rates, or, more strictly, at which
 
-    rate <= max(1.1 r, r + SE', least)
+    rate <= max(r, least)
 
-with SE' the standard error of the rate of the generated rows, were it r, and r the rate of the
-training rows, or that of the first two validations if it is more: what is hardly trained copies
-nothing but by chance, and the rate of few training rows has an error of its own.
+with r the rate of the training rows, or that of the first two validations if it is more: what is
+hardly trained copies nothing but by chance, and the rate of few training rows has an error of its
+own. No error is added: the latest of many validations below a limit is one that chance has helped.
 """
 
 import math
@@ -33,7 +33,6 @@ from skscore.metrics import Metric, copy_rate
 __all__ = ["LatestOriginal"]
 
 _TOLERANCE = 0.01
-_FACTOR = 1.1
 _N_FIRST = 2
 
 
@@ -101,9 +100,7 @@ class LatestOriginal:
     def _limit(self, n_drawn: int) -> float:
         r = self.reference
         if self.least is not None:
-            r = max(r, float(np.mean(self.rates[:_N_FIRST])))
-            error = math.sqrt(r * (1 - r) / n_drawn)
-            return max(_FACTOR * r, r + error, self.least)
+            return max(r, float(np.mean(self.rates[:_N_FIRST])), self.least)
         variance = r * (1 - r)
         error = math.sqrt(variance * (1 / n_drawn + 1 / len(self.rows)))
         return r + _TOLERANCE + 2 * error

@@ -109,9 +109,9 @@ def test_samples_that_are_not_finite_are_never_kept(value):
 @pytest.mark.parametrize(
     ("n_copies", "improves"),
     [
-        # 1.1 times the rate by chance of the first two, of which the second is past the floor.
+        # The rate of the first two, of which the second is past the floor.
         ([0, 0, 20, 21], [True, True, True, False]),
-        ([100, 100, 110, 111], [True, True, True, False]),
+        ([100, 100, 100, 101], [True, True, True, False]),
     ],
 )
 def test_the_strict_limit_is_of_the_first_validations_or_the_floor(n_copies, improves):

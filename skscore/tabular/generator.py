@@ -97,7 +97,7 @@ class TabularGenerator(MixedInput, BaseEstimator):
     early_stopping : bool or {"copy_rate", "loss"}, default=True
         When training ends before ``max_steps``, and which weights are kept. "copy_rate", or True:
         those of the last validation whose samples copy single training rows (see
-        `skscore.metrics.copy_rate`) not clearly more often than these copy each other, or 2 %;
+        `skscore.metrics.copy_rate`) no more often than these copy each other, or 2 %;
         not looked at above 10 000 rows, nor in tables of categories alone. "loss": those with the
         lowest loss on rows held out, which comes earlier and is best where the law of single cells
         matters, as for intervals; of fewer than 500 rows a second training, for as many steps,
